@@ -1,0 +1,138 @@
+/**
+ * The canonical form of a conversation: what every client protocol is raised to and every provider protocol is lowered from.
+ * Plain data, checked at the edges and trusted inside.
+ */
+import type { Usage } from "./Usage.ts"
+
+/** Where bytes come from: a URL that the provider fetches, or base64 data. */
+export type Source =
+  | { readonly type: "url"; readonly url: string }
+  | { readonly type: "data"; readonly mediaType: string; readonly data: string }
+
+export type TextPart = {
+  readonly type: "text"
+  readonly text: string
+  /** The prompt caching mark of providers that have one, as the client wrote it. */
+  readonly cacheControl?: unknown
+}
+export type ImagePart = { readonly type: "image"; readonly source: Source; readonly detail?: string; readonly cacheControl?: unknown }
+export type FilePart = { readonly type: "file"; readonly source: Source; readonly filename?: string; readonly cacheControl?: unknown }
+export type AudioPart = { readonly type: "audio"; readonly data: string; readonly format: string }
+/** What the model thought; `signature` and `redacted` go back to the vendor that made them, untouched. */
+export type ReasoningPart = {
+  readonly type: "reasoning"
+  readonly text: string
+  readonly signature?: string
+  readonly redacted?: string
+}
+/** `arguments` is JSON text, as the model wrote it; it may be malformed. */
+export type ToolCallPart = { readonly type: "tool_call"; readonly id: string; readonly name: string; readonly arguments: string }
+export type ToolResultPart = {
+  readonly type: "tool_result"
+  readonly toolCallId: string
+  readonly content: ReadonlyArray<TextPart | ImagePart>
+  readonly isError?: boolean
+  readonly cacheControl?: unknown
+}
+export type RefusalPart = { readonly type: "refusal"; readonly text: string }
+
+export type Part =
+  | TextPart
+  | ImagePart
+  | FilePart
+  | AudioPart
+  | ReasoningPart
+  | ToolCallPart
+  | ToolResultPart
+  | RefusalPart
+
+export type Role = "system" | "developer" | "user" | "assistant" | "tool"
+
+export interface Message {
+  readonly role: Role
+  readonly content: ReadonlyArray<Part>
+  readonly name?: string
+}
+
+export interface Tool {
+  readonly name: string
+  readonly description?: string
+  /** JSON Schema of the arguments. */
+  readonly parameters?: unknown
+  readonly strict?: boolean
+}
+
+export type ToolChoice = "auto" | "none" | "required" | { readonly name: string }
+
+export type ResponseFormat =
+  | { readonly type: "text" }
+  | { readonly type: "json_object" }
+  | { readonly type: "json_schema"; readonly name: string; readonly schema: unknown; readonly strict?: boolean; readonly description?: string }
+
+export interface ChatRequest {
+  readonly messages: ReadonlyArray<Message>
+  /** The most completion tokens that the answer may have; absent: the model's own default. */
+  readonly maxTokens?: number
+  readonly temperature?: number
+  readonly topP?: number
+  readonly topK?: number
+  readonly stop?: ReadonlyArray<string>
+  readonly seed?: number
+  readonly frequencyPenalty?: number
+  readonly presencePenalty?: number
+  readonly logprobs?: boolean
+  readonly topLogprobs?: number
+  /** How many answers; absent: 1. */
+  readonly n?: number
+  readonly tools?: ReadonlyArray<Tool>
+  readonly toolChoice?: ToolChoice
+  readonly parallelToolCalls?: boolean
+  readonly responseFormat?: ResponseFormat
+  readonly reasoning?: { readonly effort?: string; readonly budgetTokens?: number }
+  /** The end user, as the client names it to the vendor. */
+  readonly user?: string
+  /** Fields that the canonical form has no name for, in the client's protocol; they reach only providers that speak it. */
+  readonly extra?: { readonly protocol: string; readonly fields: { readonly [name: string]: unknown } }
+}
+
+export type FinishReason = "stop" | "length" | "tool_calls" | "content_filter" | "refusal" | "other"
+
+/** One of several answers (`n` > 1) beside the first. */
+export interface Choice {
+  readonly content: ReadonlyArray<Part>
+  readonly finishReason: FinishReason
+}
+
+/** A whole answer of one upstream call. */
+export interface Completion extends Choice {
+  /** The model as the provider names it in its answer. */
+  readonly upstreamModel: string
+  readonly usage: Usage
+  readonly alternatives?: ReadonlyArray<Choice>
+  /** Log probabilities in OpenAI's shape, where asked for and given. */
+  readonly logprobs?: unknown
+  /** The provider's own id of the call. */
+  readonly upstreamId?: string
+}
+
+/** A piece of a streamed answer. `index` numbers the tool calls of one answer from 0. */
+export type Delta =
+  | { readonly type: "text"; readonly text: string }
+  | { readonly type: "reasoning"; readonly text: string; readonly signature?: string; readonly redacted?: string }
+  | { readonly type: "refusal"; readonly text: string }
+  | { readonly type: "tool_call"; readonly index: number; readonly id?: string; readonly name?: string; readonly arguments: string }
+
+/** What a provider's stream yields: deltas while it lasts, then exactly one `end` with the whole answer. */
+export type StreamEvent = Delta | { readonly type: "end"; readonly completion: Completion }
+
+/** All text of the parts, joined; what `response` shows. */
+export const textOf = (parts: ReadonlyArray<Part>): string => {
+  let text = ""
+  for (const part of parts) if (part.type === "text") text += part.text
+  return text
+}
+
+export const toolCallsOf = (parts: ReadonlyArray<Part>): ReadonlyArray<ToolCallPart> =>
+  parts.filter((part) => part.type === "tool_call")
+
+export const text = (value: string): TextPart => ({ type: "text", text: value })

@@ -1,0 +1,47 @@
+/** The identifiers of TokenHub: branded strings, so that a model's name is never passed where a provider's belongs. */
+import { Schema } from "effect"
+
+/** What an admin and a client may call a provider instance or a model: visible ASCII without white space, at most 128 characters. */
+const name = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$/, {
+    message: "must start with a letter or digit and hold only letters, digits and . _ : / @ + - (at most 128)"
+  })
+)
+
+/** A model as clients name it; unique in one TokenHub. */
+export const ModelName = name.pipe(Schema.brand("ModelName"))
+export type ModelName = typeof ModelName.Type
+
+/** A provider instance (`openai`, `openai-eu`, …); several may be of one type. Without a slash, since it is part of paths. */
+export const ProviderName = Schema.String.check(
+  Schema.isPattern(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, {
+    message: "must start with a letter or digit and hold only letters, digits and . _ - (at most 64)"
+  })
+).pipe(Schema.brand("ProviderName"))
+export type ProviderName = typeof ProviderName.Type
+
+/** One client request: `req_` and 26 characters that sort by time. */
+export const RequestId = Schema.String.pipe(Schema.brand("RequestId"))
+export type RequestId = typeof RequestId.Type
+
+/** A client key's public handle: `key_` and 26 characters that sort by time. */
+export const ClientKeyId = Schema.String.pipe(Schema.brand("ClientKeyId"))
+export type ClientKeyId = typeof ClientKeyId.Type
+
+const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+/**
+ * A ULID (github.com/ulid/spec): 48 bits of time in milliseconds and 80 random bits, 26 Crockford base32 characters.
+ * `now` is Unix time in milliseconds.
+ */
+export const ulid = (now: number): string => {
+  const random = crypto.getRandomValues(new Uint8Array(16))
+  let time = ""
+  for (let i = 0, rest = now; i < 10; i++, rest = Math.floor(rest / 32)) time = alphabet[rest % 32] + time
+  let tail = ""
+  for (const byte of random) tail += alphabet[byte & 31]
+  return time + tail
+}
+
+export const makeRequestId = (now: number): RequestId => RequestId.make(`req_${ulid(now)}`)
+export const makeClientKeyId = (now: number): ClientKeyId => ClientKeyId.make(`key_${ulid(now)}`)

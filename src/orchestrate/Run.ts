@@ -1,0 +1,68 @@
+/** One run: a client's request on its way through a mode, with all its upstream calls. */
+import type { Effect } from "effect"
+import type { Attempt } from "../domain/Attempt.ts"
+import type { ChatRequest, Completion, Delta } from "../domain/Chat.ts"
+import type { ModelName, ProviderName, RequestId } from "../domain/Ids.ts"
+import type { NanoDollars } from "../domain/Money.ts"
+import type { RoutingPolicy } from "../domain/Policy.ts"
+import type { Usage } from "../domain/Usage.ts"
+
+/** What the modes may be told, the same for every mode. */
+export interface ModeOptions {
+  /** Exact models for the roles; absent: the router chooses. */
+  readonly planner?: string
+  readonly critic?: string
+  /** How many rounds of refinement may follow the first draft; 0: none. */
+  readonly refinements: number
+}
+
+/** What a door hands to the orchestrator. */
+export interface RunRequest {
+  readonly id: RequestId
+  readonly endpoint: string
+  /** The client key's id; null for a caller without one. */
+  readonly clientKey: string | null
+  readonly chat: ChatRequest
+  /** An exact name or alias; undefined: the router chooses. */
+  readonly model: string | undefined
+  readonly mode: string
+  readonly options: ModeOptions
+  readonly policy: RoutingPolicy
+  /** Milliseconds that the run may take; undefined: Settings' whole run. */
+  readonly deadlineMs?: number
+}
+
+/** What a streaming client is told while the run goes on. `final` marks the pieces of the answer itself. */
+export type RunEvent =
+  | { readonly type: "step.started"; readonly step: string }
+  | { readonly type: "step.delta"; readonly step: string; readonly delta: Delta; readonly final: boolean }
+  | { readonly type: "step.completed"; readonly step: string; readonly result: CallResult }
+
+/** Where events go; undefined where the client wants the whole answer at once. */
+export type EventSink = (event: RunEvent) => Effect.Effect<void>
+
+/** The outcome of one step: the answer, who gave it, and what this step's calls used in all. */
+export interface CallResult {
+  readonly completion: Completion
+  readonly model: ModelName
+  readonly provider: ProviderName
+  readonly usage: Usage
+  readonly cost: NanoDollars
+}
+
+export interface RunResult {
+  readonly id: RequestId
+  readonly mode: string
+  readonly completion: Completion
+  readonly model: ModelName
+  readonly provider: ProviderName
+  /** Sums over every upstream call of the run, failed and discarded ones included. */
+  readonly usage: Usage
+  readonly cost: NanoDollars
+  /** In the order in which they left. */
+  readonly attempts: ReadonlyArray<Attempt>
+  /** Why the answer is less than the mode promises; null: it is not. */
+  readonly degraded: string | null
+  /** What the mode wants to show beside the answer, under the mode's name. */
+  readonly details: { readonly [name: string]: unknown }
+}

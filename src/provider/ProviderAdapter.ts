@@ -1,0 +1,44 @@
+/** The port that every provider's adapter implements: chat completion, list of models, check of the key. */
+import type { Effect, Redacted, Stream } from "effect"
+import type { ProviderCard } from "../domain/Catalog.ts"
+import type { ChatRequest, Completion, StreamEvent } from "../domain/Chat.ts"
+import type { ProviderError } from "../domain/ProviderError.ts"
+
+/** One upstream call. */
+export interface ProviderCall {
+  /** The model as the provider names it. */
+  readonly upstreamModel: string
+  readonly request: ChatRequest
+  /** The credential for this call; undefined where the provider needs none. */
+  readonly apiKey: Redacted.Redacted | undefined
+  /** Estimated by the router; stands in where the provider reports no usage. */
+  readonly estimatedPromptTokens: number
+  /** What the model can write at most, for vendors that want a number; null: unknown. */
+  readonly maxOutputTokens: number | null
+}
+
+/**
+ * One provider instance, ready to be called. Implementations never retry and never follow redirects; interruption closes the
+ * upstream's socket. Every failure is a classified `ProviderError`.
+ */
+export interface ProviderAdapter {
+  /** The whole answer in one piece. */
+  readonly complete: (call: ProviderCall) => Effect.Effect<Completion, ProviderError>
+  /** Deltas, then exactly one `end`. A stream that breaks off fails; it never ends as if all were well. */
+  readonly stream: (call: ProviderCall) => Stream.Stream<StreamEvent, ProviderError>
+  /** The models that the provider offers to this key, by its own names. */
+  readonly models: (apiKey: Redacted.Redacted | undefined) => Effect.Effect<ReadonlyArray<string>, ProviderError>
+}
+
+/** A kind of provider: what makes an adapter out of an instance's card. */
+export interface ProviderType {
+  /** As in `provider_type`. */
+  readonly name: string
+  /** The vendor's own base URL; null: the instance must give one. */
+  readonly defaultBaseUrl: string | null
+  readonly needsKey: boolean
+  /** A local server (Ollama, vLLM, …), which may be on a private address without a switch. */
+  readonly local: boolean
+  /** Adapters live as long as the instance's card stays as it is. */
+  readonly make: (card: ProviderCard) => Effect.Effect<ProviderAdapter>
+}
