@@ -1,7 +1,8 @@
 /** Runs one completion of a run: route, record, call, and on failure do what Escalation decides. */
-import { Clock, Context, Effect, Exit, Layer, Random, Result, Stream } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Option, Random, Stream } from "effect"
+import { Ledger } from "../account/Ledger.ts"
 import type { Attempt, Outcome } from "../domain/Attempt.ts"
-import type { Need } from "../domain/Candidate.ts"
+import type { Drop, DropReason, Need } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Completion, Delta } from "../domain/Chat.ts"
 import type { ModelName } from "../domain/Ids.ts"
@@ -11,18 +12,332 @@ import type { RoutingPolicy } from "../domain/Policy.ts"
 import type { Fault } from "../domain/ProviderError.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import type { RequestError } from "../domain/RequestError.ts"
-import { AllCoolingDown, ContextLengthExceeded, NoCandidate, StoreUnavailable, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
+import { AllCoolingDown, ContextLengthExceeded, NoCandidate, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
 import * as Usages from "../domain/Usage.ts"
-import { Ledger } from "../account/Ledger.ts"
-import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import type { ReadyProvider } from "../provider/ProviderRegistry.ts"
+import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import { HealthBoard } from "../route/HealthBoard.ts"
 import type { Question } from "../route/Router.ts"
 import { Router } from "../route/Router.ts"
-import { estimateText } from "../route/TokenEstimator.ts"
-import { Metrics } from "../telemetry/Metrics.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
 import * as Escalation from "./Escalation.ts"
 import type { CallResult } from "./Run.ts"
 import * as Schedules from "./Schedules.ts"
 import { TryAgain } from "./Schedules.ts"
+
+/** One completion, as a mode asked for it. */
+export interface StepCall {
+  readonly step: string
+  readonly request: ChatRequest
+  /** An exact name or alias; undefined: the router chooses. */
+  readonly model: string | undefined
+  readonly policy: RoutingPolicy
+  readonly insteadOf?: CallResult
+  /** Where deltas go as they come; undefined: the answer is fetched in one piece. */
+  readonly onDelta?: (delta: Delta) => Effect.Effect<void>
+}
+
+/** What Attempts needs to know of the run, and where it leaves its record. */
+export interface RunRecord {
+  readonly id: string
+  /** Every upstream call of the run so far, in order. */
+  readonly attempts: ReadonlyArray<Attempt>
+  /** Appends a call that is about to leave, or replaces it once it is settled. */
+  readonly keep: (attempt: Attempt) => void
+  /** Makes sure that the request's own row is on the ledger. */
+  readonly open: (model: ModelCard, firstCall: NanoDollars) => Effect.Effect<void, RequestError>
+  /** Milliseconds until the run's deadline. */
+  readonly timeLeftMs: Effect.Effect<number>
+}
+
+export class Attempts extends Context.Service<Attempts, {
+  /** The answer of the first model that gives one; fails when Escalation stops or nobody is left. */
+  readonly run: (run: RunRecord, call: StepCall) => Effect.Effect<CallResult, RequestError>
+}>()("tokenhub/Attempts") {
+  static readonly layer = Layer.effect(
+    Attempts,
+    Effect.gen(function*() {
+      const ledger = yield* Ledger
+      const providers = yield* ProviderRegistry
+      const health = yield* HealthBoard
+      const router = yield* Router
+
+      /** One call to one model: opened on the ledger, made, settled, whatever happens to it. */
+      const callOnce = (run: RunRecord, state: State, model: ModelCard) =>
+        Effect.uninterruptibleMask((restore) =>
+          Effect.gen(function*() {
+            const ready = yield* providers.ready(model.provider)
+            if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.need) ?? busyProbe(model))
+            const startedAt = yield* Clock.currentTimeMillis
+            const began = yield* Clock.currentTimeNanos
+            const maxTokens = state.call.request.maxTokens ?? model.maxOutputTokens ?? model.contextSize
+            const reserved = ceilingOf(model.price, state.need.promptTokens, Math.min(maxTokens, model.contextSize))
+            const opened: Attempt = {
+              index: run.attempts.length,
+              step: state.call.step,
+              model: model.name,
+              provider: model.provider,
+              outcome: "unknown",
+              startedAt,
+              durationMs: 0,
+              usage: Usages.zero,
+              cost: 0n
+            }
+            const progress: Progress = { characters: 0, firstTokenMs: undefined }
+            const elapsedMs = Effect.map(Clock.currentTimeNanos, (now) => Number(now - began) / 1e6)
+
+            yield* run.open(model, reserved)
+            yield* ledger.openAttempt(run.id, opened, reserved)
+            run.keep(opened)
+
+            const onDelta = (delta: Delta) =>
+              Effect.gen(function*() {
+                progress.firstTokenMs ??= yield* elapsedMs
+                progress.characters += lengthOf(delta)
+                state.committed = true
+                yield* state.call.onDelta?.(delta) ?? Effect.void
+              })
+
+            const exit = yield* Effect.exit(restore(ask(ready, model, state, onDelta)))
+            const durationMs = yield* elapsedMs
+            const error = exit._tag === "Failure" ? failureOf(exit) : undefined
+            const usage = exit._tag === "Success"
+              ? exit.value.usage
+              : bookedUsage(error, state.need, progress)
+            const settled: Attempt = {
+              ...opened,
+              outcome: outcomeOf(exit, error),
+              ...(error === undefined ? {} : { reason: error.message }),
+              ...(progress.firstTokenMs === undefined ? {} : { timeToFirstTokenMs: Math.round(progress.firstTokenMs) }),
+              durationMs: Math.round(durationMs),
+              usage,
+              cost: costOf(model.price, usage)
+            }
+            run.keep(settled)
+            yield* ledger.settleAttempt(run.id, settled)
+            yield* Metrics.modelCalled({
+              model: model.name,
+              provider: model.provider,
+              outcome: settled.outcome,
+              seconds: durationMs / 1000,
+              timeToFirstTokenSeconds: progress.firstTokenMs === undefined ? undefined : progress.firstTokenMs / 1000,
+              usage,
+              cost: settled.cost
+            })
+            // A client that left says nothing about the model; it only gives the probe's place back.
+            yield* health.record(model, {
+              ok: exit._tag === "Success",
+              durationMs,
+              ...(error === undefined
+                ? { breaks: false, coolDownMs: 0 }
+                : { fault: error.fault, ...Escalation.consequence(error, yield* Random.next) })
+            })
+            if (exit._tag === "Success") {
+              if (!usage.estimated) yield* router.learn(model, state.need.promptTokens, usage)
+              return { completion: exit.value, model }
+            }
+            return yield* error ?? Effect.failCause(exit.cause)
+          })
+        )
+
+      const ask = ({ adapter, apiKey }: ReadyProvider, model: ModelCard, state: State, onDelta: (delta: Delta) => Effect.Effect<void>) =>
+        Effect.gen(function*(): Effect.fn.Return<Completion, ProviderError> {
+          const call = {
+            upstreamModel: model.upstreamName,
+            request: state.call.request,
+            apiKey,
+            estimatedPromptTokens: state.need.promptTokens,
+            maxOutputTokens: model.maxOutputTokens
+          }
+          if (state.call.onDelta === undefined) return yield* adapter.complete(call)
+          let completion: Completion | undefined
+          yield* Stream.runForEach(adapter.stream(call), (event) =>
+            event.type === "end" ? Effect.sync(() => void (completion = event.completion)) : onDelta(event))
+          return completion ?? (yield* new ProviderError({ fault: "stream_interrupted", message: "The stream ended too early", sent: true }))
+        })
+
+      /** Turns a failure into another try, on this model or the next, or into what the client is told. */
+      const afterFailure = (run: RunRecord, state: State, model: ModelCard) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
+        Effect.gen(function*() {
+          state.failures.push(error)
+          const decision = Escalation.decide(error, {
+            retries: state.retries,
+            hops: state.hops,
+            committed: state.committed,
+            allowEscalation: state.call.policy.allowEscalation,
+            timeLeftMs: yield* run.timeLeftMs
+          })
+          if (decision.type === "retry") {
+            state.retries++
+            yield* Metrics.retried({ model: model.name, fault: error.fault })
+            return yield* new TryAgain({ on: "same_model", ...(decision.waitMs === undefined ? {} : { waitMs: decision.waitMs }) })
+          }
+          const next = decision.type === "escalate"
+            ? yield* router.escalate(model, {
+              ...state.question,
+              tried: state.tried,
+              ...(decision.to === "larger_context" ? { policy: largerThan(model, state.call.policy) } : {})
+            })
+            : undefined
+          if (next === undefined) return yield* lastWord(state, model, error)
+          yield* Metrics.escalated({ from: model.name, to: next.name, fault: error.fault })
+          state.hops.push(error.fault)
+          moveTo(state, next)
+          return yield* new TryAgain({ on: "next_model" })
+        })
+
+      /** An explicit model that may not be called now fails like a call that never left. */
+      const checkExplicit = (state: State, model: ModelCard): Effect.Effect<void, ProviderError | NoCandidate> => {
+        const drop = router.obstacle(model, state.need)
+        if (drop === undefined) return Effect.void
+        return drop.reason in obstacleFaults ? Effect.fail(fromDrop(drop)) : Effect.fail(new NoCandidate({ drops: [drop] }))
+      }
+
+      const run = Effect.fn("Attempts.run")(function*(run: RunRecord, call: StepCall): Effect.fn.Return<CallResult, RequestError> {
+        const need = router.need(call.request)
+        const question: Question = {
+          need,
+          policy: call.policy,
+          ...(call.insteadOf === undefined ? {} : { avoid: { model: call.insteadOf.model, provider: call.insteadOf.provider } })
+        }
+        const first = yield* call.model === undefined ? router.choose(question) : router.exact(call.model)
+        const state: State = {
+          call,
+          need,
+          question,
+          model: first,
+          retries: 0,
+          hops: [],
+          tried: new Set([first.name]),
+          failures: [],
+          committed: false
+        }
+        const before = run.attempts.length
+
+        const sameModel = Effect.suspend(() => {
+          const model = state.model
+          const explicit = call.model !== undefined && model === first
+          return (explicit ? Effect.andThen(checkExplicit(state, model), callOnce(run, state, model)) : callOnce(run, state, model)).pipe(
+            Effect.catchTag("ProviderError", afterFailure(run, state, model))
+          )
+        }).pipe(Effect.retry({ schedule: Schedules.retry, while: (error) => error._tag === "TryAgain" && error.on === "same_model" }))
+
+        const { completion, model } = yield* sameModel.pipe(
+          Effect.retry({ schedule: Schedules.escalation, while: (error) => error._tag === "TryAgain" }),
+          Effect.catchTag("TryAgain", Effect.die)
+        )
+        const calls = run.attempts.slice(before)
+        return {
+          completion,
+          model: model.name,
+          provider: model.provider,
+          usage: calls.reduce((sum, attempt) => Usages.add(sum, attempt.usage), Usages.zero),
+          cost: calls.reduce((sum, attempt) => sum + attempt.cost, 0n)
+        }
+      })
+
+      return Attempts.of({ run })
+    })
+  )
+}
+
+/** What one step has been through; changes as it goes on. */
+interface State {
+  readonly call: StepCall
+  readonly need: Need
+  readonly question: Question
+  model: ModelCard
+  retries: number
+  readonly hops: Array<Fault>
+  readonly tried: Set<ModelName>
+  readonly failures: Array<ProviderError>
+  committed: boolean
+}
+
+const moveTo = (state: State, model: ModelCard): void => {
+  state.model = model
+  state.retries = 0
+  state.tried.add(model.name)
+}
+
+interface Progress {
+  characters: number
+  firstTokenMs: number | undefined
+}
+
+const lengthOf = (delta: Delta): number => (delta.type === "tool_call" ? delta.arguments.length : delta.text.length)
+
+const largerThan = (model: ModelCard, policy: RoutingPolicy): RoutingPolicy => ({
+  ...policy,
+  minContextSize: Math.max(policy.minContextSize, model.contextSize + 1)
+})
+
+/** The filters of the router that an explicit model fails like an upstream call would; any other is "no candidate". */
+const obstacleFaults: { readonly [R in DropReason]?: Fault } = {
+  no_credential: "credential_missing",
+  vault_locked: "credential_locked",
+  context_too_small: "context_overflow",
+  circuit_open: "circuit_open",
+  cooling_down: "cooling_down"
+}
+
+const fromDrop = (drop: Drop): ProviderError =>
+  new ProviderError({
+    fault: obstacleFaults[drop.reason] ?? "unavailable",
+    message: drop.detail,
+    sent: false,
+    ...(drop.retryAfterMs === undefined ? {} : { retryAfterMs: drop.retryAfterMs })
+  })
+
+/** Another call is the one probe of the model's half-open circuit. */
+const busyProbe = (model: ModelCard): Drop => ({
+  model: model.name,
+  reason: "circuit_open",
+  detail: "its circuit is half open and another call is the probe",
+  retryAfterMs: 1000
+})
+
+const failureOf = (exit: Exit.Exit<unknown, ProviderError>): ProviderError | undefined =>
+  Option.getOrUndefined(Exit.findErrorOption(exit))
+
+const outcomeOf = (exit: Exit.Exit<unknown, unknown>, error: ProviderError | undefined): Outcome =>
+  Exit.isSuccess(exit) ? "ok" : error?.fault ?? (Exit.hasInterrupts(exit) ? "cancelled" : "unknown")
+
+/** What a call that brought no whole answer used: nothing where it surely was not billed, else the estimate and what had come. */
+const bookedUsage = (error: ProviderError | undefined, need: Need, progress: Progress): Usage =>
+  error === undefined || progress.characters > 0 || Escalation.maybeBilled(error)
+    ? { ...Usages.zero, promptTokens: need.promptTokens, completionTokens: Usages.tokensOfLength(progress.characters), estimated: true }
+    : Usages.zero
+
+const isTemporary = (fault: Fault): boolean => fault === "circuit_open" || fault === "cooling_down" || Escalation.isRateLimit(fault)
+
+/** What the client is told when nobody is left. */
+const lastWord = (state: State, model: ModelCard, error: ProviderError): RequestError => {
+  const { failures } = state
+  if (failures.every((failure) => isTemporary(failure.fault))) {
+    return new AllCoolingDown({
+      rateLimited: failures.every((failure) => failure.fault !== "circuit_open"),
+      retryAfterMs: Math.min(...failures.map((failure) => failure.retryAfterMs ?? 5_000)),
+      drops: []
+    })
+  }
+  switch (error.fault) {
+    case "context_overflow":
+      return new ContextLengthExceeded({
+        model: model.name,
+        neededTokens: state.need.promptTokens + (state.need.maxTokens ?? 0),
+        contextSize: model.contextSize
+      })
+    case "credential_locked":
+      return new VaultLocked({ message: error.message })
+    default:
+      return new UpstreamFailed({
+        fault: error.fault,
+        message: error.message,
+        model: model.name,
+        ...(error.param === undefined ? {} : { param: error.param }),
+        ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs })
+      })
+  }
+}

@@ -71,7 +71,9 @@ const rules: { readonly [F in Fault]: Rule } = {
   queue_full: rule({ escalate: "any" }),
   credential_missing: rule({ escalate: "any" }),
   credential_locked: rule({ escalate: "any" }),
-  credential_corrupt: rule({ escalate: "any" })
+  credential_corrupt: rule({ escalate: "any" }),
+  circuit_open: rule({ escalate: "any" }),
+  cooling_down: rule({ escalate: "any" })
 }
 
 /** What a call has been through when it fails. */
