@@ -1,7 +1,7 @@
 /** What can go wrong upstream: a closed list of facts. What to do about each is decided in `orchestrate/Escalation.ts`. */
 import { Data } from "effect"
 
-/** One word per row of the fault table; `docs` and metrics use the same words. */
+/** One word per row of the fault table; attempts and metrics use the same words. The last ones never left TokenHub. */
 export type Fault =
   | "invalid_request"
   | "context_overflow"
@@ -41,6 +41,8 @@ export type Fault =
   | "credential_missing"
   | "credential_locked"
   | "credential_corrupt"
+  | "circuit_open"
+  | "cooling_down"
 
 /** An upstream call that did not bring a whole answer. */
 export class ProviderError extends Data.TaggedError("ProviderError")<{

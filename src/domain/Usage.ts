@@ -62,3 +62,6 @@ export const believe = (reported: ReportedUsage | undefined, estimate: { promptT
     estimated: prompt === undefined || missing
   }
 }
+
+/** A rough count where no figure is to be had: four characters a token, as the vendors' own rules of thumb say for English. */
+export const tokensOfLength = (characters: number): number => Math.ceil(characters / 4)

@@ -1,0 +1,15 @@
+import { assert, describe, it } from "@effect/vitest"
+import { makeRequestId, ulid } from "../../src/domain/Ids.ts"
+
+describe("Ids", () => {
+  it("sort by time", () => {
+    const times = [0, 1, 1_000, 1_700_000_000_000, 1_700_000_000_001, 281_474_976_710_655]
+    const ids = times.map(ulid)
+    assert.deepStrictEqual([...ids].sort(), ids)
+    assert.isTrue(ids.every((id) => /^[0-9A-HJKMNP-TV-Z]{26}$/.test(id)))
+  })
+
+  it("do not repeat within a millisecond", () => {
+    assert.strictEqual(new Set(Array.from({ length: 10_000 }, () => makeRequestId(5))).size, 10_000)
+  })
+})

@@ -1,0 +1,173 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber } from "effect"
+import { TestClock } from "effect/testing"
+import { defaultPolicy } from "../../src/domain/Policy.ts"
+import { completion, fault, modelCard, usageOf } from "../support/Doubles.ts"
+import { runBench } from "../support/RunBench.ts"
+
+const small = modelCard("small", { weight: 10, contextSize: 1000 })
+const large = modelCard("large", { weight: 20, contextSize: 100_000, provider: "q" })
+const asked = (calls: ReadonlyArray<{ readonly upstreamModel: string }>) => calls.map((call) => call.upstreamModel)
+
+/** Runs to the end, whatever virtual time that takes. */
+const settle = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.gen(function*() {
+    const fiber = yield* Effect.forkChild(Effect.exit(effect))
+    yield* TestClock.adjust("5 minutes")
+    return yield* Fiber.join(fiber)
+  })
+
+const succeeded = <A, E>(exit: Exit.Exit<A, E>): A => {
+  if (Exit.isFailure(exit)) throw new Error(`failed: ${String(exit.cause)}`)
+  return exit.value
+}
+
+const failed = <A, E>(exit: Exit.Exit<A, E>): E => {
+  const error = Exit.findErrorOption(exit)
+  if (error._tag === "None") throw new Error("did not fail")
+  return error.value
+}
+
+describe("Attempts", () => {
+  it.effect("asks the router's model, under its upstream name", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [modelCard("nice", { upstreamName: "vendor-7b" })], script: { "vendor-7b": [completion("4")] } })
+      const result = yield* bench.run()
+      assert.deepStrictEqual(asked(bench.calls), ["vendor-7b"])
+      assert.strictEqual(result.model, "nice")
+      assert.deepStrictEqual(result.usage, usageOf(10, 5))
+      // 10 prompt tokens at 1 $ and 5 completion tokens at 2 $ per million.
+      assert.strictEqual(result.cost, 20_000n)
+    }))
+
+  it.effect("sends an explicit model to that model's own provider, however high others rank", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small, large], script: { small: [completion("4")] } })
+      const result = yield* bench.run({ model: "small" })
+      assert.deepStrictEqual([result.model, result.provider], ["small", "p"])
+    }))
+
+  it.effect("retries, then escalates, and sums the usage of every call", () =>
+    Effect.gen(function*() {
+      const bench = runBench({
+        models: [large, small],
+        script: { small: [fault("server_error"), fault("server_error")], large: [completion("4", usageOf(7, 1))] }
+      })
+      const result = succeeded(yield* settle(bench.run({ model: "small" })))
+      assert.deepStrictEqual(asked(bench.calls), ["small", "small", "large"])
+      assert.deepStrictEqual(result.attempts.map(({ index, model, outcome }) => [index, model, outcome]), [
+        [0, "small", "server_error"],
+        [1, "small", "server_error"],
+        [2, "large", "ok"]
+      ])
+      assert.deepStrictEqual(result.usage, usageOf(7, 1))
+      assert.strictEqual(result.model, "large")
+    }))
+
+  it.effect("books the estimate of a failed call that may have been billed", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small, large], script: { large: [fault("malformed_response")], small: [] } })
+      const error = failed(yield* settle(bench.run()))
+      assert.strictEqual(error._tag === "UpstreamFailed" && error.fault, "malformed_response")
+      assert.deepStrictEqual(bench.ledger.settled.map((row) => [row.status, row.usage.promptTokens, row.usage.estimated]), [[502, 100, true]])
+      assert.strictEqual(bench.ledger.settled[0]!.cost, 100_000n)
+    }))
+
+  it.effect("escalates an overflow only to a larger context window", () =>
+    Effect.gen(function*() {
+      const heavy = modelCard("heavy", { weight: 500, contextSize: 1000 })
+      const bench = runBench({
+        models: [small, heavy, large],
+        script: { small: [fault("context_overflow")], large: [completion("4")] }
+      })
+      const result = succeeded(yield* settle(bench.run({ model: "small" })))
+      assert.strictEqual(result.model, "large")
+      assert.deepStrictEqual(asked(bench.calls), ["small", "large"])
+    }))
+
+  it.effect("does not call an explicit model that the estimate does not fit: it escalates, or says so", () =>
+    Effect.gen(function*() {
+      const tiny = modelCard("tiny", { weight: 5, contextSize: 50 })
+      const bench = runBench({ models: [tiny, large], script: { large: [completion("4")] } })
+      assert.strictEqual(succeeded(yield* settle(bench.run({ model: "tiny" }))).model, "large")
+
+      const strict = runBench({ models: [tiny, large], script: {} })
+      const error = failed(yield* settle(strict.run({ model: "tiny", policy: { ...defaultPolicy, allowEscalation: false } })))
+      assert.strictEqual(error._tag, "ContextLengthExceeded")
+      assert.deepStrictEqual(strict.calls, [])
+      assert.deepStrictEqual(strict.ledger.settled.map((row) => [row.status, row.errorCode]), [[400, "context_length_exceeded"]])
+    }))
+
+  it.effect("says when to come back if everyone was rate-limited", () =>
+    Effect.gen(function*() {
+      const bench = runBench({
+        models: [small, large],
+        script: { large: [fault("rate_limited")], small: [fault("rate_limited"), fault("rate_limited"), fault("rate_limited")] }
+      })
+      const error = failed(yield* settle(bench.run({ model: "small" })))
+      assert.strictEqual(error._tag === "AllCoolingDown" && error.rateLimited, true)
+    }))
+
+  it.effect("tells the health board what each call means for its model", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small, large], script: { small: [fault("quota_exhausted")], large: [completion("4")] } })
+      yield* settle(bench.run({ model: "small" }))
+      const [[, bad], [, good]] = bench.outcomes as [(typeof bench.outcomes)[0], (typeof bench.outcomes)[0]]
+      assert.strictEqual(bad.fault, "quota_exhausted")
+      assert.isTrue(bad.coolDownMs >= 300_000 && !bad.breaks)
+      assert.isTrue(good.ok)
+    }))
+
+  it.effect("opens the request and each call on the ledger before the call leaves", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small], script: { small: [completion("4")] } })
+      yield* bench.run()
+      const [opened] = bench.ledger.opened
+      assert.isTrue(opened!.reserved > 0n && opened!.status === null)
+      assert.deepStrictEqual(bench.ledger.openedAttempts.map((attempt) => attempt.outcome), ["unknown"])
+      assert.deepStrictEqual(bench.ledger.settledAttempts.map((attempt) => attempt.outcome), ["ok"])
+      assert.deepStrictEqual(bench.ledger.settled.map((row) => [row.status, row.cost]), [[200, 20_000n]])
+    }))
+
+  it.effect("goes on with another model while a stream has brought no content yet", () =>
+    Effect.gen(function*() {
+      const bench = runBench({
+        models: [small, large],
+        script: { small: [fault("stream_error")], large: [{ deltas: [{ type: "text", text: "4" }], then: completion("4") }] }
+      })
+      const result = succeeded(yield* settle(bench.run({ model: "small", stream: true })))
+      assert.strictEqual(result.model, "large")
+      assert.deepStrictEqual(bench.events.map((event) => event.type), ["step.started", "step.delta", "step.completed"])
+    }))
+
+  it.effect("neither retries nor escalates a stream that broke after its first content, and books what came", () =>
+    Effect.gen(function*() {
+      const bench = runBench({
+        models: [small, large],
+        script: { small: [{ deltas: [{ type: "text", text: "four, and" }], then: fault("stream_interrupted") }] }
+      })
+      const error = failed(yield* settle(bench.run({ model: "small", stream: true })))
+      assert.strictEqual(error._tag === "UpstreamFailed" && error.fault, "stream_interrupted")
+      assert.deepStrictEqual(asked(bench.calls), ["small"])
+      assert.deepStrictEqual(bench.ledger.settled.map(({ usage }) => [usage.promptTokens, usage.completionTokens, usage.estimated]), [[100, 3, true]])
+    }))
+
+  it.effect("settles a run whose client left as 499, with its partial usage", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small], script: { small: [{ deltas: [{ type: "text", text: "four" }], then: "hang" }] } })
+      const fiber = yield* Effect.forkChild(bench.run({ stream: true }))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(bench.ledger.settled.map((row) => [row.status, row.usage.completionTokens]), [[499, 1]])
+      assert.deepStrictEqual(bench.ledger.settledAttempts.map((attempt) => attempt.outcome), ["cancelled"])
+      assert.deepStrictEqual(bench.outcomes.map(([, outcome]) => [outcome.ok, outcome.fault]), [[false, undefined]])
+    }))
+
+  it.effect("cancels the call and fails when the run's deadline passes", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small], script: { small: [{ deltas: [], then: "hang" }] } })
+      const error = failed(yield* settle(bench.run({ deadlineMs: 2000 })))
+      assert.strictEqual(error._tag, "DeadlineExceeded")
+      assert.deepStrictEqual(bench.ledger.settled.map((row) => [row.status, row.durationMs]), [[504, 2000]])
+    }))
+})
