@@ -1,0 +1,30 @@
+# The bundle is built with all packages, and the image holds the bundle alone.
+FROM node:24.21.0-bookworm-slim AS build
+WORKDIR /build
+COPY package.json package-lock.json ./
+# Without install scripts: they only fetch another copy of Node and check esbuild's binary.
+RUN npm ci --include=dev --ignore-scripts --no-audit --no-fund
+COPY tsconfig.json ./
+COPY scripts/build.ts scripts/
+COPY src src
+RUN node scripts/build.ts
+
+FROM node:24.21.0-bookworm-slim
+LABEL org.opencontainers.image.title="TokenHub" \
+      org.opencontainers.image.description="One address in front of every LLM provider" \
+      org.opencontainers.image.licenses="MIT"
+ENV NODE_ENV=production \
+    TOKENHUB_DB_PATH=/data/tokenhub.db
+WORKDIR /app
+COPY --from=build /build/dist/ ./
+COPY LICENSE package.json ./
+COPY --chmod=755 scripts/docker-entrypoint /usr/local/bin/tokenhub-entrypoint
+RUN mkdir /data && chown node:node /data
+VOLUME /data
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:'+(process.env.TOKENHUB_PORT||8080)+'/health/live').then((r)=>process.exit(r.ok?0:1),()=>process.exit(1))"]
+# Starts as root only to make a bind-mounted /data writable; the server itself runs as the user "node".
+ENTRYPOINT ["tokenhub-entrypoint"]
+CMD ["node", "main.js"]
