@@ -6,6 +6,8 @@ export class SettingsError extends Data.TaggedError("SettingsError")<{ readonly 
 
 interface Variable<A> {
   readonly name: string
+  /** For the README's table. */
+  readonly about: string
   /** As a text, the way a person would write it; undefined: required. */
   readonly fallback: string | undefined
   readonly allowed: string
@@ -13,15 +15,17 @@ interface Variable<A> {
   readonly secret?: boolean
 }
 
-const integer = (name: string, fallback: number, min: number, max: number, unit = ""): Variable<number> => ({
+const integer = (name: string, about: string, fallback: number, min: number, max: number, unit = ""): Variable<number> => ({
   name,
+  about,
   fallback: String(fallback),
   allowed: `a whole number from ${min} to ${max}${unit === "" ? "" : ` (${unit})`}`,
   parse: (raw) => (/^\d{1,15}$/.test(raw) && Number(raw) >= min && Number(raw) <= max ? Number(raw) : undefined)
 })
 
-const oneOf = <const L extends string>(name: string, fallback: NoInfer<L>, values: ReadonlyArray<L>): Variable<L> => ({
+const oneOf = <const L extends string>(name: string, about: string, fallback: NoInfer<L>, values: ReadonlyArray<L>): Variable<L> => ({
   name,
+  about,
   fallback,
   allowed: values.join(", "),
   parse: (raw) => values.find((value) => value === raw.toLowerCase())
@@ -29,18 +33,28 @@ const oneOf = <const L extends string>(name: string, fallback: NoInfer<L>, value
 
 const truth: Record<string, boolean> = { true: true, "1": true, yes: true, on: true, false: false, "0": false, no: false, off: false }
 
-const flag = (name: string, fallback: boolean): Variable<boolean> => ({
+const flag = (name: string, about: string, fallback: boolean): Variable<boolean> => ({
   name,
+  about,
   fallback: String(fallback),
   allowed: "true or false",
   parse: (raw) => truth[raw.toLowerCase()]
 })
 
-const plain = (name: string, fallback: string | undefined, allowed: string): Variable<string> => ({
+const plain = (name: string, about: string, fallback: string | undefined, allowed: string): Variable<string> => ({
   name,
+  about,
   fallback,
   allowed,
   parse: (raw) => (raw.includes("\0") ? undefined : raw)
+})
+
+const url = (name: string, about: string, fallback: string | undefined): Variable<string> => ({
+  name,
+  about,
+  fallback,
+  allowed: "an http or https URL",
+  parse: (raw) => (URL.canParse(raw) && /^https?:$/.test(new URL(raw).protocol) ? raw : undefined)
 })
 
 const optional = <A>(variable: Variable<A>): Variable<A | null> => ({
@@ -64,38 +78,40 @@ const mebibyte = 1024 * 1024
 
 /** The table of the README: one row a variable. */
 export const variables = {
-  adminPassword: secret(plain("TOKENHUB_ADMIN_PASSWORD", undefined, "a password of 8 to 1,024 bytes that is not a famous one")),
-  host: plain("TOKENHUB_HOST", "0.0.0.0", "an address of this machine"),
-  port: integer("TOKENHUB_PORT", 8080, 0, 65_535, "0 takes a free one"),
-  dbPath: plain("TOKENHUB_DB_PATH", "./data/tokenhub.db", "a path"),
-  debug: flag("TOKENHUB_DEBUG", false),
-  logLevel: oneOf("TOKENHUB_LOG_LEVEL", "info", ["trace", "debug", "info", "warn", "error", "none"]),
-  logFormat: oneOf("TOKENHUB_LOG_FORMAT", "auto", ["auto", "json", "pretty"]),
-  mock: oneOf("TOKENHUB_MOCK", "auto", ["auto", "false"]),
-  clientAuth: oneOf("TOKENHUB_CLIENT_AUTH", "auto", ["auto", "required", "off"]),
-  metricsToken: secret(optional(plain("TOKENHUB_METRICS_TOKEN", "", "a bearer token"))),
-  allowPrivateUpstreams: flag("TOKENHUB_ALLOW_PRIVATE_UPSTREAMS", false),
-  vaultIterations: integer("TOKENHUB_VAULT_ITERATIONS", 600_000, 100_000, 10_000_000),
-  vaultImport: optional(plain("TOKENHUB_VAULT_IMPORT", "", "a path")),
-  vaultImportPassphrase: secret(optional(plain("TOKENHUB_VAULT_IMPORT_PASSPHRASE", "", "a passphrase"))),
-  ledgerSync: oneOf("TOKENHUB_LEDGER_SYNC", "normal", ["normal", "full"]),
-  retentionDays: integer("TOKENHUB_RETENTION_DAYS", 90, 1, 36_500, "days"),
-  maxBodyBytes: integer("TOKENHUB_MAX_BODY_BYTES", 10 * mebibyte, 1024, 32 * mebibyte, "bytes"),
-  connectTimeoutMs: integer("TOKENHUB_CONNECT_TIMEOUT_MS", 5 * second, 1, 600 * second, "milliseconds"),
-  firstByteTimeoutMs: integer("TOKENHUB_FIRST_BYTE_TIMEOUT_MS", 30 * second, 1, 3600 * second, "milliseconds"),
-  streamIdleTimeoutMs: integer("TOKENHUB_STREAM_IDLE_TIMEOUT_MS", 60 * second, 1, 3600 * second, "milliseconds"),
-  wholeCallTimeoutMs: integer("TOKENHUB_WHOLE_CALL_TIMEOUT_MS", 600 * second, 1, 86_400 * second, "milliseconds"),
-  wholeRunTimeoutMs: integer("TOKENHUB_WHOLE_RUN_TIMEOUT_MS", 900 * second, 1, 86_400 * second, "milliseconds"),
-  upstreamBodyBytes: integer("TOKENHUB_UPSTREAM_BODY_BYTES", 32 * mebibyte, 1024, 1024 * mebibyte, "bytes"),
-  providerConcurrency: integer("TOKENHUB_PROVIDER_CONCURRENCY", 256, 1, 65_536, "calls"),
-  providerQueue: integer("TOKENHUB_PROVIDER_QUEUE", 512, 0, 1_048_576, "calls"),
-  processConcurrency: integer("TOKENHUB_PROCESS_CONCURRENCY", 4096, 1, 65_536, "requests"),
-  breakerFailures: integer("TOKENHUB_BREAKER_FAILURES", 5, 1, 1000, "consecutive failures"),
-  breakerOpenMs: integer("TOKENHUB_BREAKER_OPEN_MS", 30 * second, 1, 3600 * second, "milliseconds"),
-  drainTimeoutMs: integer("TOKENHUB_DRAIN_TIMEOUT_MS", 25 * second, 0, 600 * second, "milliseconds"),
-  heartbeatMs: integer("TOKENHUB_HEARTBEAT_MS", 15 * second, 10, 600 * second, "milliseconds"),
-  tracePrompts: flag("TOKENHUB_TRACE_PROMPTS", false),
-  otlpEndpoint: optional(plain("OTEL_EXPORTER_OTLP_ENDPOINT", "", "a URL"))
+  adminPassword: secret(plain("TOKENHUB_ADMIN_PASSWORD", "opens the vault and the admin routes", undefined, "a password of 8 to 1,024 bytes that is not a famous one")),
+  host: plain("TOKENHUB_HOST", "address to listen on", "0.0.0.0", "an address of this machine"),
+  port: integer("TOKENHUB_PORT", "port to listen on", 8080, 0, 65_535, "0 takes a free one"),
+  dbPath: plain("TOKENHUB_DB_PATH", "the SQLite database; `/data/tokenhub.db` in the image", "./data/tokenhub.db", "a path"),
+  debug: flag("TOKENHUB_DEBUG", "log at level debug", false),
+  logLevel: oneOf("TOKENHUB_LOG_LEVEL", "least level that is logged", "info", ["trace", "debug", "info", "warn", "error", "none"]),
+  logFormat: oneOf("TOKENHUB_LOG_FORMAT", "auto: pretty on a terminal, else JSON lines", "auto", ["auto", "json", "pretty"]),
+  mock: oneOf("TOKENHUB_MOCK", "auto: a first start without any provider registers the provider `mock`", "auto", ["auto", "false"]),
+  clientAuth: oneOf("TOKENHUB_CLIENT_AUTH", "auto: while no client key was ever made, local callers of `/v1` need none", "auto", ["auto", "required", "off"]),
+  metricsToken: secret(optional(plain("TOKENHUB_METRICS_TOKEN", "closes `/metrics` to all who do not send it", "", "a bearer token"))),
+  allowPrivateUpstreams: flag("TOKENHUB_ALLOW_PRIVATE_UPSTREAMS", "providers may be on private and loopback addresses", false),
+  vaultIterations: integer("TOKENHUB_VAULT_ITERATIONS", "PBKDF2 iterations of a new vault or password", 600_000, 100_000, 10_000_000),
+  vaultImport: optional(plain("TOKENHUB_VAULT_IMPORT", "a vault file that the first start imports", "", "a path")),
+  vaultImportPassphrase: secret(optional(plain("TOKENHUB_VAULT_IMPORT_PASSPHRASE", "what opens that file", "", "a passphrase"))),
+  ledgerSync: oneOf("TOKENHUB_LEDGER_SYNC", "full: the ledger survives a power cut too, at the price of a disk wait per group", "normal", ["normal", "full"]),
+  retentionDays: integer("TOKENHUB_RETENTION_DAYS", "how long rows of requests are kept; hourly sums stay", 90, 1, 36_500, "days"),
+  maxBodyBytes: integer("TOKENHUB_MAX_BODY_BYTES", "largest request body without an image or file part", 10 * mebibyte, 1024, 32 * mebibyte, "bytes"),
+  connectTimeoutMs: integer("TOKENHUB_CONNECT_TIMEOUT_MS", "to connect to a provider", 5 * second, 1, 600 * second, "milliseconds"),
+  firstByteTimeoutMs: integer("TOKENHUB_FIRST_BYTE_TIMEOUT_MS", "until a provider's first byte, or first token", 30 * second, 1, 3600 * second, "milliseconds"),
+  streamIdleTimeoutMs: integer("TOKENHUB_STREAM_IDLE_TIMEOUT_MS", "between two pieces of a provider's stream", 60 * second, 1, 3600 * second, "milliseconds"),
+  wholeCallTimeoutMs: integer("TOKENHUB_WHOLE_CALL_TIMEOUT_MS", "for one upstream call", 600 * second, 1, 86_400 * second, "milliseconds"),
+  wholeRunTimeoutMs: integer("TOKENHUB_WHOLE_RUN_TIMEOUT_MS", "for one request with all its calls", 900 * second, 1, 86_400 * second, "milliseconds"),
+  upstreamBodyBytes: integer("TOKENHUB_UPSTREAM_BODY_BYTES", "largest answer of a provider", 32 * mebibyte, 1024, 1024 * mebibyte, "bytes"),
+  providerConcurrency: integer("TOKENHUB_PROVIDER_CONCURRENCY", "calls to one provider at once", 256, 1, 65_536, "calls"),
+  providerQueue: integer("TOKENHUB_PROVIDER_QUEUE", "calls that may wait for one provider", 512, 0, 1_048_576, "calls"),
+  processConcurrency: integer("TOKENHUB_PROCESS_CONCURRENCY", "requests at once", 4096, 1, 65_536, "requests"),
+  breakerFailures: integer("TOKENHUB_BREAKER_FAILURES", "failures in a row that open a model's circuit", 5, 1, 1000, "consecutive failures"),
+  breakerOpenMs: integer("TOKENHUB_BREAKER_OPEN_MS", "how long a circuit opens first; times the number of opens, at most 5 minutes", 30 * second, 1, 3600 * second, "milliseconds"),
+  drainTimeoutMs: integer("TOKENHUB_DRAIN_TIMEOUT_MS", "what running requests get after SIGTERM", 25 * second, 0, 600 * second, "milliseconds"),
+  heartbeatMs: integer("TOKENHUB_HEARTBEAT_MS", "between comment lines in a silent event stream", 15 * second, 10, 600 * second, "milliseconds"),
+  tracePrompts: flag("TOKENHUB_TRACE_PROMPTS", "traces may carry prompts and answers", false),
+  otlpEndpoint: optional(url("OTEL_EXPORTER_OTLP_ENDPOINT", "where traces go; OpenTelemetry's other variables of this family apply too", "")),
+  otlpTracesEndpoint: optional(url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "the same as the full URL for traces", "")),
+  otlpProtocol: oneOf("OTEL_EXPORTER_OTLP_PROTOCOL", "how traces are written", "http/protobuf", ["http/protobuf", "http/json"])
 } as const
 
 type Values = {

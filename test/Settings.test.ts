@@ -1,0 +1,65 @@
+import { assert, describe, it } from "@effect/vitest"
+import { ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { Settings, variables } from "../src/Settings.ts"
+
+const settings = (environment: { readonly [name: string]: string }) =>
+  Effect.provide(
+    Effect.gen(function*() {
+      return yield* Settings
+    }),
+    Settings.layer.pipe(Layer.provide(ConfigProvider.layer(ConfigProvider.fromEnvRecord(environment))))
+  )
+
+const password = { TOKENHUB_ADMIN_PASSWORD: "correct horse battery" }
+
+describe("Settings", () => {
+  it.effect("have the documented defaults", () =>
+    Effect.gen(function*() {
+      const { adminPassword, dbPath, host, otlpEndpoint, port, vaultIterations } = yield* settings(password)
+      assert.deepStrictEqual([host, port, dbPath, vaultIterations, otlpEndpoint], ["0.0.0.0", 8080, "./data/tokenhub.db", 600_000, null])
+      assert.strictEqual(Redacted.value(adminPassword), "correct horse battery")
+    }))
+
+  it.effect("name the missing variable in one line", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(settings({}))
+      assert.match(error.message, /^TOKENHUB_ADMIN_PASSWORD is not set; it must be .*$/)
+    }))
+
+  it.effect.each([
+    ["TOKENHUB_PORT", "eighty", "65535"],
+    ["TOKENHUB_PORT", "65536", "65535"],
+    ["TOKENHUB_PORT", "-1", "65535"],
+    ["TOKENHUB_PORT", "80.5", "65535"],
+    ["TOKENHUB_DEBUG", "maybe", "true or false"],
+    ["TOKENHUB_LOG_LEVEL", "loud", "trace, debug, info"],
+    ["TOKENHUB_CLIENT_AUTH", "none", "auto, required, off"],
+    ["TOKENHUB_VAULT_ITERATIONS", "99999", "100000"],
+    ["TOKENHUB_VAULT_ITERATIONS", "10000001", "10000000"],
+    ["TOKENHUB_RETENTION_DAYS", "0", "1"]
+  ])("refuse %s=%s and say what is allowed", ([name, value, allowed]) =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(settings({ ...password, [name]: value }))
+      assert.include(error.message, name)
+      assert.include(error.message, JSON.stringify(value))
+      assert.include(error.message, allowed)
+      assert.notInclude(error.message, "\n")
+    }))
+
+  it.effect("never show a secret's value", () =>
+    Effect.gen(function*() {
+      const { adminPassword, secretFromEnvironment } = yield* settings({ ...password, OPENAI_API_KEY: "sk-very-secret" })
+      assert.notInclude(JSON.stringify(adminPassword), "battery")
+      const key = secretFromEnvironment("OPENAI_API_KEY")
+      assert.notInclude(String(key), "sk-very-secret")
+      assert.strictEqual(key === undefined ? undefined : Redacted.value(key), "sk-very-secret")
+      assert.isUndefined(secretFromEnvironment("ANTHROPIC_API_KEY"))
+    }))
+
+  it("describe every variable", () => {
+    for (const variable of Object.values(variables)) {
+      assert.isAbove(variable.about.length, 5, variable.name)
+      assert.isAbove(variable.allowed.length, 3, variable.name)
+    }
+  })
+})
