@@ -26,7 +26,7 @@ describe("Settings", () => {
       assert.match(error.message, /^TOKENHUB_ADMIN_PASSWORD is not set; it must be .*$/)
     }))
 
-  it.effect.each([
+  it.effect.each<readonly [name: string, value: string, allowed: string]>([
     ["TOKENHUB_PORT", "eighty", "65535"],
     ["TOKENHUB_PORT", "65536", "65535"],
     ["TOKENHUB_PORT", "-1", "65535"],

@@ -4,7 +4,7 @@ import { Ledger } from "../account/Ledger.ts"
 import type { Attempt, Outcome } from "../domain/Attempt.ts"
 import type { Drop, DropReason, Need } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
-import type { ChatRequest, Completion, Delta } from "../domain/Chat.ts"
+import type { ChatRequest, Completion, Delta, StreamEvent } from "../domain/Chat.ts"
 import type { ModelName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { ceilingOf, costOf } from "../domain/Money.ts"
@@ -15,11 +15,14 @@ import type { RequestError } from "../domain/RequestError.ts"
 import { AllCoolingDown, ContextLengthExceeded, NoCandidate, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
 import * as Usages from "../domain/Usage.ts"
+import type { ProviderCall } from "../provider/ProviderAdapter.ts"
 import type { ReadyProvider } from "../provider/ProviderRegistry.ts"
 import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import { HealthBoard } from "../route/HealthBoard.ts"
 import type { Question } from "../route/Router.ts"
 import { Router } from "../route/Router.ts"
+import { Settings } from "../Settings.ts"
+import * as GenAi from "../telemetry/GenAi.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as Escalation from "./Escalation.ts"
 import type { CallResult } from "./Run.ts"
@@ -62,6 +65,7 @@ export class Attempts extends Context.Service<Attempts, {
       const providers = yield* ProviderRegistry
       const health = yield* HealthBoard
       const router = yield* Router
+      const { tracePrompts } = yield* Settings
 
       /** One call to one model: opened on the ledger, made, settled, whatever happens to it. */
       const callOnce = (run: RunRecord, state: State, model: ModelCard) =>
@@ -141,21 +145,20 @@ export class Attempts extends Context.Service<Attempts, {
           })
         )
 
-      const ask = ({ adapter, apiKey }: ReadyProvider, model: ModelCard, state: State, onDelta: (delta: Delta) => Effect.Effect<void>) =>
-        Effect.gen(function*(): Effect.fn.Return<Completion, ProviderError> {
-          const call = {
-            upstreamModel: model.upstreamName,
-            request: state.call.request,
-            apiKey,
-            estimatedPromptTokens: state.need.promptTokens,
-            maxOutputTokens: model.maxOutputTokens
-          }
-          if (state.call.onDelta === undefined) return yield* adapter.complete(call)
-          let completion: Completion | undefined
-          yield* Stream.runForEach(adapter.stream(call), (event) =>
-            event.type === "end" ? Effect.sync(() => void (completion = event.completion)) : onDelta(event))
-          return completion ?? (yield* new ProviderError({ fault: "stream_interrupted", message: "The stream ended too early", sent: true }))
-        })
+      const ask = ({ adapter, apiKey, card }: ReadyProvider, model: ModelCard, state: State, onDelta: (delta: Delta) => Effect.Effect<void>) => {
+        const { onDelta: wanted, request } = state.call
+        const call: ProviderCall = {
+          upstreamModel: model.upstreamName,
+          request,
+          apiKey,
+          estimatedPromptTokens: state.need.promptTokens,
+          maxOutputTokens: model.maxOutputTokens
+        }
+        return GenAi.traced(
+          { providerType: card.providerType, model: model.upstreamName, request, tracePrompts },
+          wanted === undefined ? adapter.complete(call) : drain(adapter.stream(call), onDelta)
+        )
+      }
 
       /** Turns a failure into another try, on this model or the next, or into what the client is told. */
       const afterFailure = (run: RunRecord, state: State, model: ModelCard) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
@@ -260,6 +263,25 @@ const moveTo = (state: State, model: ModelCard): void => {
   state.retries = 0
   state.tried.add(model.name)
 }
+
+/** Hands every delta on and gives the whole answer at the end. */
+const drain = (
+  stream: Stream.Stream<StreamEvent, ProviderError>,
+  onDelta: (delta: Delta) => Effect.Effect<void>
+): Effect.Effect<Completion, ProviderError> =>
+  Effect.suspend(() => {
+    let completion: Completion | undefined
+    return Stream.runForEach(stream, (event) => {
+      if (event.type !== "end") return onDelta(event)
+      completion = event.completion
+      return Effect.void
+    }).pipe(
+      Effect.flatMap(() =>
+        completion === undefined
+          ? Effect.fail(new ProviderError({ fault: "stream_interrupted", message: "The stream ended too early", sent: true }))
+          : Effect.succeed(completion))
+    )
+  })
 
 interface Progress {
   characters: number
