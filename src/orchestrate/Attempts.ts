@@ -19,6 +19,7 @@ import type { ProviderCall } from "../provider/ProviderAdapter.ts"
 import type { ReadyProvider } from "../provider/ProviderRegistry.ts"
 import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import { HealthBoard } from "../route/HealthBoard.ts"
+import { defaultOutputTokens } from "../route/Ranking.ts"
 import type { Question } from "../route/Router.ts"
 import { Router } from "../route/Router.ts"
 import { Settings } from "../Settings.ts"
@@ -152,7 +153,7 @@ export class Attempts extends Context.Service<Attempts, {
           request,
           apiKey,
           estimatedPromptTokens: state.need.promptTokens,
-          maxOutputTokens: model.maxOutputTokens
+          maxOutputTokens: defaultOutputTokens(model)
         }
         return GenAi.traced(
           { providerType: card.providerType, model: model.upstreamName, request, tracePrompts },
