@@ -1,12 +1,30 @@
 /** The ledger: every request and every upstream call as rows, written in groups, settled once. */
-import type { Effect } from "effect"
-import { Context } from "effect"
+import { Clock, Context, Effect, Layer, Schedule, Semaphore } from "effect"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import type { StoreUnavailable } from "../domain/RequestError.ts"
-import type { RequestFilter, RequestRow, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
+import { Settings } from "../Settings.ts"
+import type { LedgerWrite, RequestFilter, RequestRow, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
+import { LedgerStore } from "../store/LedgerStore.ts"
+import { toStoreUnavailable } from "../store/StoreError.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import * as GroupWriter from "./GroupWriter.ts"
 
 export type { RequestFilter, RequestRow, UsageGroup, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
+
+/** How long to wait before the recovery of an unclean stop is tried again. */
+const retryRecovery = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("30 seconds")])
+
+/** How often rows past their retention are looked for. */
+const pruneTurns = Schedule.spaced("1 hour")
+
+/** The pause between two batches of one turn, in which the ledger's own writes go through. */
+const pruneBatches = Schedule.spaced("50 millis")
+
+/** Requests that one batch deletes. */
+const pruneBatch = 200
+
+const dayMs = 86_400_000
 
 export class Ledger extends Context.Service<Ledger, {
   /** Returns when the row is committed: before the first upstream call leaves. */
@@ -17,6 +35,8 @@ export class Ledger extends Context.Service<Ledger, {
   readonly settleAttempt: (requestId: string, attempt: Attempt) => Effect.Effect<void>
   /** Queued likewise. Also for requests that were never opened (refused ones, admin ones): one event row. */
   readonly settle: (row: RequestRow) => Effect.Effect<void>
+  /** Called with the row of every request as it is settled; returns how to stop it. */
+  readonly onSettle: (listener: (row: RequestRow) => void) => () => void
   /** Writes that wait. */
   readonly pending: () => number
   /** Returns when all that was queued before is committed. */
@@ -24,4 +44,73 @@ export class Ledger extends Context.Service<Ledger, {
   readonly requests: (filter: RequestFilter) => Effect.Effect<ReadonlyArray<RequestRow>, StoreUnavailable>
   readonly request: (id: string) => Effect.Effect<{ readonly row: RequestRow; readonly attempts: ReadonlyArray<Attempt> } | undefined, StoreUnavailable>
   readonly usage: (query: UsageQuery) => Effect.Effect<ReadonlyArray<UsageRow>, StoreUnavailable>
-}>()("tokenhub/Ledger") {}
+}>()("tokenhub/Ledger") {
+  static readonly layer: Layer.Layer<Ledger, never, LedgerStore | Settings> = Layer.effect(
+    Ledger,
+    Effect.gen(function*() {
+      const store = yield* LedgerStore
+      const { retentionDays } = yield* Settings
+
+      /** Settles what an unclean stop left open; what is open later is open rightly, so nothing is written before. */
+      let recovered = false
+      const recover = Effect.gen(function*() {
+        if (recovered) return
+        const requests = yield* store.recover(yield* Clock.currentTimeMillis)
+        recovered = true
+        if (requests > 0) yield* Effect.logWarning("Requests of an unclean stop were settled as unknown", { requests })
+      }).pipe((yield* Semaphore.make(1)).withPermits(1))
+
+      const writer = yield* GroupWriter.make<LedgerWrite>((writes) =>
+        recovered ? store.write(writes) : Effect.andThen(recover, store.write(writes)))
+      yield* Metrics.ledgerPending(writer.pending)
+
+      const prune = Effect.gen(function*() {
+        const now = yield* Clock.currentTimeMillis
+        return yield* store.prune(now - retentionDays * dayMs, pruneBatch)
+      }).pipe(
+        Effect.repeat({ schedule: pruneBatches, while: (deleted) => deleted >= pruneBatch }),
+        Effect.catchTag("StoreError", (error) =>
+          Effect.logWarning("Old ledger rows could not be deleted", { reason: error.message }))
+      )
+
+      yield* Effect.forkScoped(Effect.andThen(Effect.retry(recover, retryRecovery), Effect.repeat(prune, pruneTurns)))
+
+      /** Requests with a row that waits to be settled; their settlements get in however long the queue is. */
+      const opened = new Set<string>()
+      const listeners = new Set<(row: RequestRow) => void>()
+      let unlogged = 0
+
+      return Ledger.of({
+        open: (row) => {
+          opened.add(row.id)
+          return Effect.onError(writer.commit({ type: "open", row }), () =>
+            Effect.sync(() => opened.delete(row.id)))
+        },
+        openAttempt: (requestId, attempt, reserved) =>
+          writer.commit({ type: "attempt_open", requestId, attempt, reserved }),
+        settleAttempt: (requestId, attempt) =>
+          Effect.sync(() => writer.enqueue({ type: "attempt_settle", requestId, attempt })),
+        settle: (row) =>
+          Effect.suspend(() => {
+            for (const listener of listeners) listener(row)
+            if (opened.delete(row.id) || !writer.full()) {
+              writer.enqueue({ type: "settle", row })
+              return Effect.void
+            }
+            return unlogged++ % 1000 === 0
+              ? Effect.logWarning("The ledger's queue is full; requests that cost nothing are not logged", { unlogged })
+              : Effect.void
+          }),
+        onSettle: (listener) => {
+          listeners.add(listener)
+          return () => void listeners.delete(listener)
+        },
+        pending: writer.pending,
+        flush: writer.flush,
+        requests: (filter) => Effect.mapError(store.requests(filter), toStoreUnavailable),
+        request: (id) => Effect.mapError(store.request(id), toStoreUnavailable),
+        usage: (query) => Effect.mapError(store.usage(query), toStoreUnavailable)
+      })
+    })
+  )
+}

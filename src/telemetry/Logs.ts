@@ -1,0 +1,48 @@
+/** Log lines: a JSON object each, or readable ones on a terminal. Nothing that looks like a key gets into either. */
+import { Array, Cause, Effect, Formatter, Logger, References } from "effect"
+import { scrub } from "./Redaction.ts"
+
+/** `timestamp`, `level` and `message` first, then annotations (`request_id`, …) and the fields of logged objects. */
+type Line = Record<string, unknown> & { readonly timestamp: string; readonly level: string; readonly message: string }
+
+const isPlain = (value: unknown): value is object =>
+  typeof value === "object" && value !== null && Object.getPrototypeOf(value) === Object.prototype
+
+const textOf = (part: unknown): string => (typeof part === "string" ? part : Formatter.format(part))
+
+const line = ({ cause, date, fiber, logLevel, message }: Logger.Options<unknown>): Line => {
+  const parts = Array.ensure(message)
+  const line: Line = {
+    timestamp: date.toISOString(),
+    level: logLevel.toLowerCase(),
+    message: parts.filter((part) => !isPlain(part)).map(textOf).join(" ")
+  }
+  for (const fields of [fiber.getRef(References.CurrentLogAnnotations), ...parts.filter(isPlain)]) {
+    for (const [name, value] of Object.entries(fields)) if (!(name in line)) line[name] = value
+  }
+  if (cause.reasons.length > 0) line["cause"] = Cause.pretty(cause)
+  return line
+}
+
+const colours: Record<string, number> = { trace: 90, debug: 34, info: 32, warn: 33, error: 31, fatal: 31 }
+
+const readable = ({ cause, level, message, timestamp, ...fields }: Line): string => {
+  const shown = Object.entries(fields).map(([name, value]) => ` ${name}=${textOf(value)}`).join("")
+  const label = `\u001b[${colours[level] ?? 0}m${level.toUpperCase().padEnd(5)}\u001b[0m`
+  const head = `${timestamp.slice(11, 23)} ${label} ${message}${shown}`
+  return cause === undefined ? head : `${head}\n${String(cause)}`
+}
+
+/** One JSON object a line, on standard output. */
+export const json: Logger.Logger<unknown, void> = Logger.withConsoleLog(
+  Logger.make((options) => scrub(Formatter.formatJson(line(options))))
+)
+
+/** For people at a terminal. */
+export const pretty: Logger.Logger<unknown, void> = Logger.withConsoleLog(
+  Logger.make((options) => scrub(readable(line(options))))
+)
+
+/** Puts `request_id` on every line that the effect logs. */
+export const withRequestId = (id: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.annotateLogs(effect, "request_id", id)

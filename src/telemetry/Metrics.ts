@@ -1,0 +1,160 @@
+/**
+ * Every metric of TokenHub, and the functions that update them. Times are seconds. A series is made once per set of labels
+ * and kept; label values come from registered names and closed lists, and what is one too many counts as `other`.
+ */
+import type { Context, Scope } from "effect"
+import { Effect, Metric } from "effect"
+import type { Outcome } from "../domain/Attempt.ts"
+import type { NanoDollars } from "../domain/Money.ts"
+import type { Fault } from "../domain/ProviderError.ts"
+import type { Usage } from "../domain/Usage.ts"
+
+const other = "other"
+
+/** Lets the first `limit` values pass and names every later one `other`, so that no caller can make series without end. */
+const bounded = (limit: number) => {
+  const known = new Set<string>()
+  return (value: string): string => {
+    if (known.has(value)) return value
+    if (known.size >= limit) return other
+    known.add(value)
+    return value
+  }
+}
+
+const modelLabel = bounded(1000)
+const providerLabel = bounded(200)
+const endpointLabel = bounded(200)
+
+type Labels = { readonly [label: string]: string }
+
+/** Metrics of one name by their labels' values; building one costs ten times what finding it does. */
+const family = <L extends ReadonlyArray<string>, M>(labels: L, make: (attributes: Labels) => M) => {
+  const series = new Map<string, M>()
+  return (...values: { readonly [K in keyof L]: string }): M => {
+    const key = values.join("\n")
+    let metric = series.get(key)
+    if (metric === undefined) {
+      metric = make(Object.fromEntries(labels.map((label, i) => [label, values[i] ?? ""])))
+      series.set(key, metric)
+    }
+    return metric
+  }
+}
+
+const counters = <const L extends ReadonlyArray<string>>(name: string, description: string, labels: L) =>
+  family(labels, (attributes) => Metric.counter(name, { description, attributes, incremental: true }))
+
+const histograms = <const L extends ReadonlyArray<string>>(
+  name: string,
+  description: string,
+  labels: L,
+  boundaries: ReadonlyArray<number>
+) => family(labels, (attributes) => Metric.histogram(name, { description, attributes, boundaries }))
+
+const latencies = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600]
+
+const requests = counters("tokenhub_requests_total", "Requests by endpoint and HTTP status", ["endpoint", "status"])
+const requestDuration = histograms("tokenhub_request_duration_seconds", "Time from a request's arrival to the end of its answer", ["endpoint"], latencies)
+const tokens = counters("tokenhub_tokens_used_total", "Tokens by model; the kinds (prompt: uncached, cached, completion) are disjoint", ["model", "kind"])
+const calls = counters("tokenhub_model_calls_total", "Upstream calls by model and outcome", ["model", "status"])
+const cost = counters("tokenhub_cost_usd_total", "Dollars spent; the exact sum is on the ledger", ["model", "provider"])
+const upstreamDuration = histograms("tokenhub_upstream_duration_seconds", "Duration of upstream calls", ["model", "provider"], latencies)
+const firstToken = histograms("tokenhub_time_to_first_token_seconds", "Time to the first token of streamed upstream calls", ["model", "provider"], latencies)
+const escalations = counters("tokenhub_escalations_total", "Escalations to another model, by the model that failed and why", ["model", "reason"])
+const retries = counters("tokenhub_retries_total", "Retries of the same model, by why", ["model", "reason"])
+const authFailures = counters("tokenhub_auth_failures_total", "Refused credentials", ["scope", "reason"])
+const circuits = family(["model", "provider"], (attributes) =>
+  Metric.gauge("tokenhub_circuit_state", { description: "Circuit breaker: 0 closed, 1 half open, 2 open", attributes }))
+
+const inFlightGauge = Metric.gauge("tokenhub_in_flight", { description: "Requests being served" })
+const pendingGauge = Metric.gauge("tokenhub_ledger_pending", { description: "Ledger writes that wait for their commit" })
+const unlockedGauge = Metric.gauge("tokenhub_vault_unlocked", { description: "1 while the vault is unlocked" })
+const generationGauge = Metric.gauge("tokenhub_vault_generation", { description: "Changes of the vault so far" })
+
+/** Updates several series in one step of the fiber. */
+const updating = (update: (context: Context.Context<never>) => void): Effect.Effect<void> =>
+  Effect.withFiberSucceed((fiber) => update(fiber.context))
+
+/** A request was answered. `endpoint` is the matched route's template, undefined where none matched; 499: the client left. */
+export const requestFinished = (request: {
+  readonly endpoint: string | undefined
+  readonly status: number
+  readonly seconds: number
+}): Effect.Effect<void> =>
+  updating((context) => {
+    const endpoint = request.endpoint === undefined ? other : endpointLabel(request.endpoint)
+    requests(endpoint, String(request.status)).updateUnsafe(1, context)
+    requestDuration(endpoint).updateUnsafe(request.seconds, context)
+  })
+
+/** An upstream call ended. `model` and `provider` are names of the registry. */
+export const modelCalled = (call: {
+  readonly model: string
+  readonly provider: string
+  readonly outcome: Outcome
+  readonly seconds: number
+  readonly timeToFirstTokenSeconds?: number | undefined
+  readonly usage: Usage
+  readonly cost: NanoDollars
+}): Effect.Effect<void> =>
+  updating((context) => {
+    const model = modelLabel(call.model)
+    const provider = providerLabel(call.provider)
+    const { cachedTokens, completionTokens, promptTokens } = call.usage
+    calls(model, call.outcome).updateUnsafe(1, context)
+    upstreamDuration(model, provider).updateUnsafe(call.seconds, context)
+    if (call.timeToFirstTokenSeconds !== undefined) firstToken(model, provider).updateUnsafe(call.timeToFirstTokenSeconds, context)
+    tokens(model, "prompt").updateUnsafe(promptTokens - cachedTokens, context)
+    if (cachedTokens > 0) tokens(model, "cached").updateUnsafe(cachedTokens, context)
+    tokens(model, "completion").updateUnsafe(completionTokens, context)
+    cost(model, provider).updateUnsafe(Number(call.cost) / 1e9, context)
+  })
+
+/** A run went on from a model that failed to another. */
+export const escalated = (move: { readonly from: string; readonly to: string; readonly fault: Fault }): Effect.Effect<void> =>
+  updating((context) => escalations(modelLabel(move.from), move.fault).updateUnsafe(1, context))
+
+/** A call was made again to the same model. */
+export const retried = (retry: { readonly model: string; readonly fault: Fault }): Effect.Effect<void> =>
+  updating((context) => retries(modelLabel(retry.model), retry.fault).updateUnsafe(1, context))
+
+const circuitLevel = { closed: 0, half_open: 1, open: 2 }
+
+/** A model's circuit changed its state. */
+export const circuit = (change: {
+  readonly model: string
+  readonly provider: string
+  readonly state: keyof typeof circuitLevel
+}): Effect.Effect<void> =>
+  updating((context) =>
+    circuits(modelLabel(change.model), providerLabel(change.provider)).updateUnsafe(circuitLevel[change.state], context))
+
+/** A credential was refused: `missing`, `wrong`, or not even looked at because the address is `throttled`. */
+export const authFailure = (failure: {
+  readonly scope: "client" | "admin" | "metrics"
+  readonly reason: "missing" | "wrong" | "throttled"
+}): Effect.Effect<void> =>
+  updating((context) => authFailures(failure.scope, failure.reason).updateUnsafe(1, context))
+
+/** A request came in (1), or its answer ended (-1). */
+export const inFlight = (change: 1 | -1): Effect.Effect<void> => Metric.modify(inFlightGauge, change)
+
+export const vaultUnlocked = (unlocked: boolean): Effect.Effect<void> => Metric.update(unlockedGauge, unlocked ? 1 : 0)
+
+export const vaultGeneration = (generation: bigint): Effect.Effect<void> => Metric.update(generationGauge, Number(generation))
+
+/** From now until the scope closes, a scrape reads the number of waiting writes from `read`. */
+export const ledgerPending = (read: () => number): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.map(Effect.context<never>(), (context) =>
+      Metric.registerUnsafe(pendingGauge, context, { get: () => ({ value: read() }), update: () => {}, modify: () => {} })),
+    (registration) => Effect.sync(registration.remove)
+  )
+
+/** Shows the gauges that must not be missing from the first scrape; a gauge that has a value keeps it. */
+export const declare: Effect.Effect<void> = Effect.forEach(
+  [inFlightGauge, pendingGauge, unlockedGauge, generationGauge],
+  (gauge) => Metric.modify(gauge, 0),
+  { discard: true }
+)

@@ -1,0 +1,81 @@
+/** Logs and traces of the whole process. Metrics have their own modules. */
+import { Cause, ConfigProvider, Effect, Exit, Layer, Logger, References, Tracer } from "effect"
+import type { LogLevel } from "effect"
+import { FetchHttpClient } from "effect/http"
+import { OtlpSerialization, OtlpTracer } from "effect/observability"
+import { Settings, SettingsError } from "../Settings.ts"
+import * as Logs from "./Logs.ts"
+import { scrub } from "./Redaction.ts"
+
+type SettingsValues = Settings["Service"]
+
+const levels: Record<SettingsValues["logLevel"], LogLevel.LogLevel> = {
+  trace: "Trace",
+  debug: "Debug",
+  info: "Info",
+  warn: "Warn",
+  error: "Error",
+  none: "None"
+}
+
+const levelOf = ({ debug, logLevel }: SettingsValues): LogLevel.LogLevel =>
+  debug && logLevel !== "trace" ? "Debug" : levels[logLevel]
+
+const loggerOf = ({ logFormat }: SettingsValues) =>
+  logFormat === "pretty" || (logFormat === "auto" && process.stdout.isTTY) ? Logs.pretty : Logs.json
+
+/** An error as a span may show it: its tag or name alone, since messages of upstreams quote prompts. */
+const bare = (error: unknown): Error => {
+  const known = error instanceof Error ? error : undefined
+  const name = known === undefined ? "Error" : "_tag" in known ? String(known._tag) : known.name
+  return Object.assign(new Error(name), { name, stack: name })
+}
+
+const withoutTexts = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> =>
+  Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? exit : Exit.fail(bare(Cause.squash(exit.cause)))
+
+/** A tracer whose spans end without the texts of errors. */
+const discreet = (tracer: Tracer.Tracer): Tracer.Tracer =>
+  Tracer.make({
+    ...tracer,
+    span: (options) => {
+      const span = tracer.span(options)
+      const end = span.end.bind(span)
+      span.end = (endTime, exit) => end(endTime, withoutTexts(exit))
+      return span
+    }
+  })
+
+/** Spans leave by OTLP over HTTP where an endpoint is set, by the rules of the `OTEL_…` variables; else none are made. */
+const traces = (settings: SettingsValues): Layer.Layer<never, SettingsError> => {
+  if (settings.otlpEndpoint === null && settings.otlpTracesEndpoint === null) {
+    return Layer.succeed(References.TracerEnabled, false)
+  }
+  const defaults = ConfigProvider.fromEnvRecord({
+    OTEL_TRACES_EXPORTER: "otlp",
+    OTEL_SERVICE_NAME: "tokenhub",
+    ...(settings.otlpEndpoint === null ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: settings.otlpEndpoint }),
+    ...(settings.otlpTracesEndpoint === null ? {} : { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: settings.otlpTracesEndpoint })
+  })
+  const exporter = OtlpTracer.layerFromConfig().pipe(
+    Layer.provide(settings.otlpProtocol === "http/json" ? OtlpSerialization.layerJson : OtlpSerialization.layerProtobuf),
+    Layer.provide(FetchHttpClient.layer),
+    Layer.provide(ConfigProvider.layerAdd(defaults)),
+    Layer.catchCause((cause) => {
+      const fault = scrub(String(Cause.squash(cause))).replaceAll(/\s+/g, " ")
+      return Layer.effectDiscard(new SettingsError({ message: `An OTEL_ variable is wrong: ${fault}` }))
+    })
+  )
+  if (settings.tracePrompts) return exporter
+  return Layer.effect(Tracer.Tracer, Effect.map(Tracer.Tracer, discreet)).pipe(Layer.provide(exporter))
+}
+
+/** Loggers, log level and, where an OTLP endpoint is set, the tracer. */
+export const layer: Layer.Layer<never, SettingsError, Settings> = Layer.unwrap(
+  Effect.map(Settings, (settings) =>
+    Layer.mergeAll(
+      Logger.layer([loggerOf(settings)]),
+      Layer.succeed(References.MinimumLogLevel, levelOf(settings)),
+      traces(settings)
+    ))
+)

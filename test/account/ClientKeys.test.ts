@@ -1,0 +1,128 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Redacted } from "effect"
+import { ClientKeys } from "../../src/account/ClientKeys.ts"
+import * as Format from "../../src/account/ClientKeyFormat.ts"
+import type { MemoryClientKeys, MemorySettings } from "../support/MemoryStores.ts"
+import { memoryClientKeys, memorySettings, unavailable } from "../support/MemoryStores.ts"
+
+const on = (keys: MemoryClientKeys, settings: MemorySettings) => Effect.provide(ClientKeys.layer.pipe(Layer.provide([keys.layer, settings.layer])))
+
+const fresh = () => on(memoryClientKeys(), memorySettings())
+
+describe("A client key's format", () => {
+  it("is th_, 30 random characters and 6 of checksum", () => {
+    for (let i = 0; i < 200; i++) {
+      const key = Format.generate()
+      assert.match(key, /^th_[0-9A-Za-z]{36}$/)
+      assert.isTrue(Format.isWellFormed(key))
+    }
+    assert.strictEqual(new Set(Array.from({ length: 1000 }, Format.generate)).size, 1000)
+  })
+
+  it("has the CRC-32 of the 30 characters as its last six, so that others can check it", () => {
+    assert.isTrue(Format.isWellFormed("th_0123456789ABCDEFGHIJKLMNOPQRST4PMbyp"))
+  })
+
+  it("uses all 62 characters about equally often", () => {
+    const seen = new Map<string, number>()
+    for (let i = 0; i < 2000; i++) for (const character of Format.generate().slice(3, 33)) seen.set(character, (seen.get(character) ?? 0) + 1)
+    assert.strictEqual(seen.size, 62)
+    const expected = 60_000 / 62
+    const chiSquare = [...seen.values()].reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0)
+    // 61 degrees of freedom: the chance of more than 140 is below one in ten million; bytes modulo 62 would give about 600.
+    assert.isBelow(chiSquare, 140)
+  })
+
+  it("tells every mistyped character, cut and swap", () => {
+    const key = Format.generate()
+    for (let i = 0; i < key.length; i++) {
+      const wrong = key.slice(0, i) + (key[i] === "x" ? "y" : "x") + key.slice(i + 1)
+      assert.isFalse(Format.isWellFormed(wrong))
+      assert.isFalse(Format.isWellFormed(key.slice(0, i)))
+    }
+    assert.isFalse(Format.isWellFormed(`${key}a`))
+    assert.isFalse(Format.isWellFormed(`${key}\n`))
+    assert.isFalse(Format.isWellFormed(""))
+  })
+})
+
+describe("Client keys", () => {
+  it.effect("open what they are made for until they are revoked", () =>
+    Effect.gen(function*() {
+      const keys = yield* ClientKeys
+      const { key, secret } = yield* keys.create({ name: "app" })
+      assert.strictEqual(keys.find(secret)?.id, key.id)
+      assert.isUndefined(keys.find(Redacted.make(Format.generate())))
+      assert.isUndefined(keys.find(Redacted.make("")))
+      assert.isTrue(Redacted.value(secret).startsWith(key.prefix))
+      assert.deepStrictEqual(yield* keys.list, [key])
+      yield* keys.revoke(key.id)
+      assert.isUndefined(keys.find(secret))
+      assert.isNotNull((yield* keys.get(key.id)).revokedAt)
+    }).pipe(fresh()))
+
+  it.effect("are stored as a hash only", () => {
+    const store = memoryClientKeys()
+    return Effect.gen(function*() {
+      const keys = yield* ClientKeys
+      const { secret } = yield* keys.create({ name: "app" })
+      const stored = JSON.stringify([...store.rows.values()])
+      assert.notInclude(stored, Redacted.value(secret))
+      assert.match(stored, /"hash":"[0-9a-f]{64}"/)
+      assert.notInclude(JSON.stringify(yield* keys.list), "hash")
+    }).pipe(on(store, memorySettings()))
+  })
+
+  it.effect("are known again after a restart; a revoked one stays revoked", () => {
+    const store = memoryClientKeys()
+    const settings = memorySettings()
+    return Effect.gen(function*() {
+      const made = yield* Effect.gen(function*() {
+        const keys = yield* ClientKeys
+        const good = yield* keys.create({ name: "good" })
+        const bad = yield* keys.create({ name: "bad" })
+        yield* keys.rename(good.key.id, "better")
+        yield* keys.revoke(bad.key.id)
+        return { good, bad }
+      }).pipe(on(store, settings))
+      yield* Effect.gen(function*() {
+        const keys = yield* ClientKeys
+        assert.strictEqual(keys.find(made.good.secret)?.name, "better")
+        assert.isUndefined(keys.find(made.bad.secret))
+      }).pipe(on(store, settings))
+    })
+  })
+
+  it.effect("have existed for good once one was made, also when its row is gone", () => {
+    const store = memoryClientKeys()
+    const settings = memorySettings()
+    const existed = Effect.map(ClientKeys, (keys) => keys.existed()).pipe(on(store, settings))
+    return Effect.gen(function*() {
+      assert.isFalse(yield* existed)
+      yield* Effect.flatMap(ClientKeys, (keys) => keys.create({ name: "app" })).pipe(on(store, settings))
+      store.rows.clear()
+      assert.isTrue(yield* existed)
+    })
+  })
+
+  it.effect("change nothing when the database fails", () => {
+    const store = memoryClientKeys()
+    return Effect.gen(function*() {
+      const keys = yield* ClientKeys
+      const { key, secret } = yield* keys.create({ name: "app" })
+      store.fault = unavailable
+      assert.strictEqual((yield* Effect.flip(keys.revoke(key.id)))._tag, "StoreUnavailable")
+      assert.strictEqual((yield* Effect.flip(keys.create({ name: "other" })))._tag, "StoreUnavailable")
+      assert.strictEqual(keys.find(secret)?.id, key.id)
+      assert.strictEqual((yield* keys.list).length, 1)
+    }).pipe(on(store, memorySettings()))
+  })
+
+  it.effect("that do not exist can't be renamed or revoked", () =>
+    Effect.gen(function*() {
+      const keys = yield* ClientKeys
+      for (const change of [keys.revoke("key_x"), keys.rename("key_x", "y"), keys.get("key_x")]) {
+        assert.strictEqual((yield* Effect.flip(Effect.asVoid(change)))._tag, "NotFound")
+      }
+    }).pipe(fresh()))
+})
