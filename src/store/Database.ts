@@ -1,8 +1,112 @@
-import type { Effect } from "effect"
-import { Context } from "effect"
+import { Context, Duration, Effect, Layer, Semaphore } from "effect"
+import type { Scope } from "effect"
+import { Migrator, SqlClient } from "effect/sql"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { backup as copyDatabase, DatabaseSync } from "node:sqlite"
+import { Settings } from "../Settings.ts"
+import { locate, lock, openingFailed, prepare } from "./DatabaseFile.ts"
+import { checkLedger } from "./LedgerCheck.ts"
+import { migrations, migrationsTable } from "./migrations/index.ts"
+import * as SqliteClient from "./SqliteClient.ts"
 import type { StoreError } from "./StoreError.ts"
+import { toStoreError } from "./StoreError.ts"
 
-/** The one database of this TokenHub: opened, checked, locked against a second process and migrated before anything else starts. */
+/**
+ * The ledger's own connection to the same database. How safely a commit is put on disk (`PRAGMA synchronous`) belongs
+ * to a connection and can't change inside a transaction: configuration and vault commit on `SqlClient`, which survives
+ * a power cut; the ledger commits here. Both share one semaphore, so there is one writer.
+ */
+export class LedgerSqlClient
+  extends Context.Service<LedgerSqlClient, SqlClient.SqlClient>()("tokenhub/LedgerSqlClient")
+{}
+
+/** Pages that the thread pool copies in one step of a backup: 8 MiB. */
+const backupPages = 2048
+
+/** How long one answer of `writable` stands: the probe is a real commit, and anyone may ask for readiness. */
+const probeLifetime = Duration.seconds(1)
+
+const pragmas = [
+  "journal_mode=WAL",
+  "foreign_keys=ON",
+  "trusted_schema=OFF",
+  "cell_size_check=ON",
+  // The log of changes is cut to this after a checkpoint, in bytes.
+  "journal_size_limit=67108864"
+]
+
+const makeBackup = (path: string): Effect.Effect<Uint8Array, StoreError> => {
+  const target = `${path}.backup`
+  const remove = Effect.sync(() => Fs.rmSync(target, { force: true }))
+  const reader = Effect.acquireRelease(
+    Effect.sync(() => new DatabaseSync(path, { readOnly: true, timeout: 0 })),
+    (db) => Effect.sync(() => db.close())
+  )
+  return Effect.gen(function*() {
+    const db = yield* reader
+    yield* Effect.acquireRelease(remove, () => remove)
+    yield* Effect.sync(() => Fs.writeFileSync(target, "", { mode: 0o600 }))
+    // A read transaction holds the moment that is copied, so that writers need not wait and the copy never starts over.
+    yield* Effect.sync(() => db.exec("BEGIN; SELECT count(*) FROM sqlite_master"))
+    yield* Effect.uninterruptible(Effect.promise(() => copyDatabase(db, target, { rate: backupPages })))
+    return new Uint8Array(yield* Effect.promise(() => Fs.promises.readFile(target)))
+  }).pipe(
+    Effect.scoped,
+    Effect.catchDefect((defect) => Effect.fail(toStoreError(defect)))
+  )
+}
+
+const probe = (sql: SqlClient.SqlClient) =>
+  // A field of the file's header that nothing else uses: the smallest write that reaches the disk.
+  sql`PRAGMA user_version = 1`.pipe(
+    Effect.match({
+      onSuccess: () => ({ ok: true }) as const,
+      onFailure: (error) => ({ ok: false, reason: toStoreError(error).message }) as const
+    })
+  )
+
+const open = Effect.fnUntraced(function*(): Effect.fn.Return<
+  Context.Context<Database | SqlClient.SqlClient | LedgerSqlClient>,
+  StoreError,
+  Settings | Scope.Scope
+> {
+  const settings = yield* Settings
+  const path = yield* locate(settings.dbPath)
+  const { openedBefore } = yield* lock(path)
+  const { unclean } = yield* prepare(path, openedBefore)
+  const semaphore = yield* Semaphore.make(1)
+  const connect = (synchronous: "FULL" | "NORMAL") =>
+    SqliteClient.make({ filename: path, pragmas: [...pragmas, `synchronous=${synchronous}`], semaphore })
+  const [sql, ledgerSql] = yield* Effect.all([
+    connect("FULL"),
+    connect(settings.ledgerSync === "full" ? "FULL" : "NORMAL")
+  ]).pipe(Effect.mapError(openingFailed(path)))
+  yield* Migrator.make({})({ loader: Migrator.fromRecord(migrations), table: migrationsTable }).pipe(
+    Effect.provideService(SqlClient.SqlClient, sql),
+    Effect.mapError((error) => openingFailed(path)(error._tag === "MigrationError" ? error.cause ?? error : error))
+  )
+  if (unclean) {
+    yield* Effect.logWarning("The database was not closed the last time; the ledger is checked in the background")
+    yield* Effect.forkScoped(checkLedger(path))
+  }
+  const oneBackup = yield* Semaphore.make(1)
+  const database = Database.of({
+    writable: yield* Effect.cachedWithTTL(probe(sql), probeLifetime),
+    backup: oneBackup.withPermit(makeBackup(path)),
+    location: path
+  })
+  return Context.make(Database, database).pipe(
+    Context.add(SqlClient.SqlClient, sql),
+    Context.add(LedgerSqlClient, ledgerSql)
+  )
+})
+
+/**
+ * The one database of this TokenHub: opened, checked, locked against a second process and migrated before anything else
+ * starts.
+ */
 export class Database extends Context.Service<Database, {
   /** Whether a write would work now; `reason` says what stands in the way. */
   readonly writable: Effect.Effect<{ readonly ok: true } | { readonly ok: false; readonly reason: string }>
@@ -10,4 +114,22 @@ export class Database extends Context.Service<Database, {
   readonly backup: Effect.Effect<Uint8Array, StoreError>
   /** Where the data lies, for people. */
   readonly location: string
-}>()("tokenhub/Database") {}
+}>()("tokenhub/Database") {
+  /** Opens the file of `TOKENHUB_DB_PATH`; fails with the line that the person who started TokenHub should see. */
+  static readonly layer: Layer.Layer<Database | SqlClient.SqlClient | LedgerSqlClient, StoreError, Settings> = Layer
+    .effectContext(open())
+
+  /** The same on a file of its own, in a folder that goes with the layer. */
+  static readonly layerTest: Layer.Layer<Database | SqlClient.SqlClient | LedgerSqlClient, StoreError> = Layer.unwrap(
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "tokenhub-"))),
+        (folder) => Effect.sync(() => Fs.rmSync(folder, { recursive: true, force: true }))
+      ),
+      (folder) =>
+        Database.layer.pipe(
+          Layer.provide(Layer.orDie(Settings.layerTest({ TOKENHUB_DB_PATH: Path.join(folder, "tokenhub.db") })))
+        )
+    )
+  )
+}

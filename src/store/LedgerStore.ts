@@ -1,36 +1,26 @@
-import type { Effect } from "effect"
-import { Context } from "effect"
+import { Context, Effect, Layer } from "effect"
+import { SqlClient } from "effect/sql"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { NanoDollars } from "../domain/Money.ts"
-import type { Usage } from "../domain/Usage.ts"
+import { LedgerSqlClient } from "./Database.ts"
+import { settleUnknown } from "./LedgerRecovery.ts"
+import type { AttemptColumns, RequestColumns, RequestRow } from "./LedgerRows.ts"
+import { attemptValues, requestValues, toAttempt, toRequest } from "./LedgerRows.ts"
+import { ledgerStatements } from "./LedgerStatements.ts"
 import type { StoreError } from "./StoreError.ts"
+import { snapshot, statement, transaction } from "./Transaction.ts"
+import { isUsage, UsageTally } from "./UsageTally.ts"
 
-/** A client or admin request, as the log keeps it: the architecture's six fields (timestamp, event type, model, tokens, duration, mode) and more. */
-export interface RequestRow {
-  readonly id: string
-  /** Unix milliseconds. */
-  readonly at: number
-  /** `chat`, `admin`, … */
-  readonly event: string
-  readonly endpoint: string
-  readonly mode: string | null
-  /** The model and provider that gave the answer, or were asked for. */
-  readonly model: string | null
-  readonly provider: string | null
-  readonly clientKey: string | null
-  /** null while the request runs; 499: the client left. */
-  readonly status: number | null
-  readonly errorCode: string | null
-  readonly durationMs: number | null
-  /** The most that the request can cost, reserved when it opened. */
-  readonly reserved: NanoDollars
-  readonly usage: Usage
-  readonly cost: NanoDollars
-}
+export type { RequestRow } from "./LedgerRows.ts"
 
 export type LedgerWrite =
   | { readonly type: "open"; readonly row: RequestRow }
-  | { readonly type: "attempt_open"; readonly requestId: string; readonly attempt: Attempt; readonly reserved: NanoDollars }
+  | {
+    readonly type: "attempt_open"
+    readonly requestId: string
+    readonly attempt: Attempt
+    readonly reserved: NanoDollars
+  }
   | { readonly type: "attempt_settle"; readonly requestId: string; readonly attempt: Attempt }
   | { readonly type: "settle"; readonly row: RequestRow }
 
@@ -54,11 +44,13 @@ export type UsageGroup = "model" | "provider" | "key" | "mode"
 export interface UsageQuery {
   readonly groupBy: UsageGroup
   readonly bucket?: "hour" | "day"
+  /** Unix milliseconds, inclusive and exclusive; whole hours count that begin in between, and the hour of `since`. */
   readonly since?: number
   readonly until?: number
 }
 
 export interface UsageRow {
+  /** Empty where there was none. */
   readonly group: string
   /** Start of the bucket, Unix milliseconds; absent without a bucket. */
   readonly bucket?: number
@@ -70,15 +62,194 @@ export interface UsageRow {
   readonly cost: NanoDollars
 }
 
+const groupColumns = { model: "model", provider: "provider", key: "client_key", mode: "mode" } as const
+
+const bucketMs = { hour: 3_600_000, day: 86_400_000 } as const
+
+/**
+ * The values that the partial indexes of `requests` leave out; a search for another one must repeat the index's
+ * condition.
+ */
+const unindexed: ReadonlyMap<string, { readonly value: string | number; readonly condition: string }> = new Map([
+  ["event", { value: "chat", condition: "event <> 'chat'" }],
+  ["status", { value: 200, condition: "status <> 200" }],
+  ["mode", { value: "simple", condition: "mode <> 'simple'" }]
+])
+
+interface KeyAndMode {
+  readonly client_key: string | null
+  readonly mode: string | null
+}
+
+interface SummedUsage {
+  readonly name: string
+  readonly bucket: bigint
+  readonly requests: bigint
+  readonly attempts: bigint
+  readonly prompt_tokens: bigint
+  readonly cached_tokens: bigint
+  readonly completion_tokens: bigint
+  readonly cost: bigint
+}
+
+const make = Effect.map(LedgerSqlClient, (sql) => {
+  const text = ledgerStatements(sql)
+  const safely = Effect.provideService(SqlClient.SafeIntegers, true)
+
+  // Straight to the connection of the transaction: a statement of effect/sql costs more than SQLite's own work on a
+  // row.
+  const inTransaction = Effect.contextWith((context: Context.Context<never>) =>
+    Effect.succeed(Context.getUnsafe(context, sql.transactionService)[0])
+  )
+
+  const addUsage = Effect.fnUntraced(function*(tally: UsageTally) {
+    const connection = yield* inTransaction
+    for (const row of tally.rows()) yield* connection.execute(text.usage, row, undefined)
+  })
+
+  const writeAll = Effect.fnUntraced(function*(writes: ReadonlyArray<LedgerWrite>) {
+    const connection = yield* inTransaction
+    const tally = new UsageTally()
+    for (const write of writes) {
+      switch (write.type) {
+        case "open": {
+          yield* connection.execute(text.open, requestValues(write.row, false), undefined)
+          break
+        }
+        case "attempt_open": {
+          const values = attemptValues(write.requestId, write.attempt, write.reserved, false)
+          yield* connection.execute(text.attemptOpen, values, undefined)
+          break
+        }
+        case "attempt_settle": {
+          const { attempt } = write
+          const values = attemptValues(write.requestId, attempt, attempt.cost, true)
+          const [settled]: ReadonlyArray<KeyAndMode> = yield* connection.execute(text.attemptSettle, values, undefined)
+          if (settled !== undefined) {
+            const { model, provider, startedAt } = attempt
+            tally.add(
+              { at: startedAt, model, provider, clientKey: settled.client_key, mode: settled.mode },
+              { attempts: 1, usage: attempt.usage, cost: attempt.cost }
+            )
+          }
+          break
+        }
+        case "settle": {
+          const settled = yield* connection.execute(text.settle, requestValues(write.row, true), undefined)
+          if (settled.length > 0 && isUsage(write.row.event)) tally.add(write.row, { requests: 1 })
+          break
+        }
+      }
+    }
+    yield* addUsage(tally)
+  })
+
+  const requests = (filter: RequestFilter) => {
+    const equals = (column: string, value: string | number | undefined) => {
+      if (value === undefined) return []
+      const most = unindexed.get(column)
+      return [
+        sql`${sql(column)} = ${value}`,
+        ...(most === undefined || most.value === value ? [] : [sql.literal(most.condition)])
+      ]
+    }
+    const conditions = [
+      ...(filter.before === undefined ? [] : [sql`id < ${filter.before}`]),
+      ...equals("model", filter.model),
+      ...equals("provider", filter.provider),
+      ...equals("mode", filter.mode),
+      ...equals("client_key", filter.key),
+      ...equals("status", filter.status),
+      ...equals("event", filter.event),
+      ...(filter.since === undefined ? [] : [sql`at >= ${filter.since}`]),
+      ...(filter.until === undefined ? [] : [sql`at < ${filter.until}`])
+    ]
+    return Effect.map(
+      sql<RequestColumns>`SELECT * FROM requests WHERE ${sql.and(conditions)} ORDER BY id DESC LIMIT ${filter.limit}`,
+      (rows) => rows.map(toRequest)
+    )
+  }
+
+  const request = Effect.fnUntraced(function*(id: string) {
+    const [row] = yield* sql<RequestColumns>`SELECT * FROM requests WHERE id = ${id}`
+    if (row === undefined) return undefined
+    const attempts = yield* sql<AttemptColumns>`SELECT * FROM attempts WHERE request_id = ${id} ORDER BY number`
+    return { row: toRequest(row), attempts: attempts.map(toAttempt) }
+  })
+
+  const usage = (query: UsageQuery) => {
+    const size = query.bucket === undefined ? undefined : bucketMs[query.bucket]
+    const bucket = size === undefined ? sql.literal("0") : sql`hour - hour % ${size}`
+    const conditions = [
+      ...(query.since === undefined ? [] : [sql`hour > ${query.since - bucketMs.hour}`]),
+      ...(query.until === undefined ? [] : [sql`hour < ${query.until}`])
+    ]
+    return Effect.map(
+      sql<SummedUsage>`
+        SELECT ${sql(groupColumns[query.groupBy])} AS name, ${bucket} AS bucket,
+          sum(requests) AS requests, sum(attempts) AS attempts, sum(prompt_tokens) AS prompt_tokens,
+          sum(cached_tokens) AS cached_tokens, sum(completion_tokens) AS completion_tokens, sum(cost) AS cost
+        FROM usage_hourly WHERE ${sql.and(conditions)} GROUP BY 1, 2 ORDER BY 2, 1`,
+      (rows) =>
+        rows.map((row): UsageRow => ({
+          group: row.name,
+          ...(size === undefined ? {} : { bucket: Number(row.bucket) }),
+          requests: Number(row.requests),
+          attempts: Number(row.attempts),
+          promptTokens: Number(row.prompt_tokens),
+          cachedTokens: Number(row.cached_tokens),
+          completionTokens: Number(row.completion_tokens),
+          cost: row.cost
+        }))
+    )
+  }
+
+  const recover = Effect.fnUntraced(function*(now: number) {
+    const tally = new UsageTally()
+    const requests = yield* settleUnknown(sql, now, tally)
+    yield* addUsage(tally)
+    return requests
+  })
+
+  const prune = Effect.fnUntraced(function*(before: number, batch: number) {
+    const old = sql`
+      SELECT id FROM requests WHERE at < ${before} AND status IS NOT NULL ORDER BY at, id LIMIT ${batch}`
+    yield* sql`DELETE FROM attempts WHERE request_id IN (${old})`
+    const gone = yield* sql`DELETE FROM requests WHERE id IN (${old}) RETURNING 1`
+    return gone.length
+  })
+
+  return LedgerStore.of({
+    write: (writes) => writes.length === 0 ? Effect.void : transaction(sql)(writeAll(writes)),
+    requests: (filter) => statement(safely(requests(filter))),
+    request: (id) => snapshot(sql)(safely(request(id))),
+    usage: (query) => statement(safely(usage(query))),
+    recover: (now) => transaction(sql)(safely(recover(now))),
+    prune: (before, batch) => transaction(sql)(prune(before, batch))
+  })
+})
+
 /** The rows of `requests`, `attempts` and `usage_hourly`. */
 export class LedgerStore extends Context.Service<LedgerStore, {
-  /** All writes in one transaction, in order; a settled attempt or request adds to `usage_hourly` in the same transaction. */
+  /**
+   * All writes in one transaction, in order. In the same transaction a settled request adds one to `usage_hourly`
+   * (admin events do not), a settled attempt its tokens and cost; what is settled already stays as it is and is not
+   * counted again.
+   */
   readonly write: (writes: ReadonlyArray<LedgerWrite>) => Effect.Effect<void, StoreError>
   readonly requests: (filter: RequestFilter) => Effect.Effect<ReadonlyArray<RequestRow>, StoreError>
-  readonly request: (id: string) => Effect.Effect<{ readonly row: RequestRow; readonly attempts: ReadonlyArray<Attempt> } | undefined, StoreError>
+  readonly request: (
+    id: string
+  ) => Effect.Effect<{ readonly row: RequestRow; readonly attempts: ReadonlyArray<Attempt> } | undefined, StoreError>
   readonly usage: (query: UsageQuery) => Effect.Effect<ReadonlyArray<UsageRow>, StoreError>
-  /** After an unclean stop: rows still open are settled at their reserved maximum and marked `unknown`; the number of requests. */
+  /**
+   * After an unclean stop, before anything new is written: attempts still open are settled at their reserved maximum as
+   * `unknown`, requests at the sum of their attempts, or at their own maximum where they have none; the number of
+   * requests.
+   */
   readonly recover: (now: number) => Effect.Effect<number, StoreError>
-  /** Deletes up to `batch` requests, with their attempts, older than `before`; the number deleted. */
+  /** Deletes up to `batch` settled requests, with their attempts, older than `before`; the number deleted. */
   readonly prune: (before: number, batch: number) => Effect.Effect<number, StoreError>
-}>()("tokenhub/LedgerStore") {}
+}>()("tokenhub/LedgerStore") {
+  static readonly layer: Layer.Layer<LedgerStore, never, LedgerSqlClient> = Layer.effect(LedgerStore, make)
+}

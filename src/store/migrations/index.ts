@@ -1,0 +1,18 @@
+/** The schema, step by step; forward only. A step that was ever released is never changed: a new one is added. */
+import configuration from "./0001_configuration.ts"
+import vault from "./0002_vault.ts"
+import ledger from "./0003_ledger.ts"
+import audit from "./0004_audit.ts"
+
+export const migrations = {
+  "0001_configuration": configuration,
+  "0002_vault": vault,
+  "0003_ledger": ledger,
+  "0004_audit": audit
+} as const
+
+/** The table in which the Migrator keeps what was run. */
+export const migrationsTable = "migrations"
+
+/** The newest schema that this version of TokenHub knows. */
+export const schemaVersion = Object.keys(migrations).length
