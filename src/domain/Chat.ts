@@ -91,6 +91,13 @@ export interface ChatRequest {
   readonly reasoning?: { readonly effort?: string; readonly budgetTokens?: number }
   /** The end user, as the client names it to the vendor. */
   readonly user?: string
+  /**
+   * The client's own JSON. A provider that speaks the same protocol is sent it as it came, with only model, stream switch and
+   * limits rewritten, so that unknown and future fields survive; every other provider is sent the canonical form.
+   */
+  readonly native?: { readonly protocol: string; readonly body: { readonly [name: string]: unknown } }
+  /** What the provider can't do is left out instead of refused. */
+  readonly dropUnsupported?: boolean
   /** Fields that the canonical form has no name for, in the client's protocol; they reach only providers that speak it. */
   readonly extra?: { readonly protocol: string; readonly fields: { readonly [name: string]: unknown } }
 }
@@ -113,6 +120,8 @@ export interface Completion extends Choice {
   readonly logprobs?: unknown
   /** The provider's own id of the call. */
   readonly upstreamId?: string
+  /** The provider's own answer, where the client's own request was sent (`ChatRequest.native`). */
+  readonly native?: { readonly protocol: string; readonly body: string }
 }
 
 /** A piece of a streamed answer. `index` numbers the tool calls of one answer from 0. */
@@ -122,8 +131,17 @@ export type Delta =
   | { readonly type: "refusal"; readonly text: string }
   | { readonly type: "tool_call"; readonly index: number; readonly id?: string; readonly name?: string; readonly arguments: string }
 
+/** One event of a provider's stream as it came, where the client's own request was sent; the deltas that it holds follow it. */
+export interface Frame {
+  readonly type: "frame"
+  readonly protocol: string
+  /** The event's name; absent: it has none. */
+  readonly event?: string
+  readonly data: string
+}
+
 /** What a provider's stream yields: deltas while it lasts, then exactly one `end` with the whole answer. */
-export type StreamEvent = Delta | { readonly type: "end"; readonly completion: Completion }
+export type StreamEvent = Delta | Frame | { readonly type: "end"; readonly completion: Completion }
 
 /** All text of the parts, joined; what `response` shows. */
 export const textOf = (parts: ReadonlyArray<Part>): string => {

@@ -4,7 +4,7 @@ import { Ledger } from "../account/Ledger.ts"
 import type { Attempt, Outcome } from "../domain/Attempt.ts"
 import type { Drop, DropReason, Need } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
-import type { ChatRequest, Completion, Delta, StreamEvent } from "../domain/Chat.ts"
+import type { ChatRequest, Completion, Delta, Frame, StreamEvent } from "../domain/Chat.ts"
 import type { ModelName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { ceilingOf, costOf } from "../domain/Money.ts"
@@ -38,8 +38,14 @@ export interface StepCall {
   readonly model: string | undefined
   readonly policy: RoutingPolicy
   readonly insteadOf?: CallResult
-  /** Where deltas go as they come; undefined: the answer is fetched in one piece. */
-  readonly onDelta?: (delta: Delta) => Effect.Effect<void>
+  /** Where a stream goes as it comes; undefined: the answer is fetched in one piece. */
+  readonly sink?: StepSink
+}
+
+export interface StepSink {
+  readonly onCall: (model: ModelCard) => Effect.Effect<void>
+  readonly onFrame: (frame: Frame) => Effect.Effect<void>
+  readonly onDelta: (delta: Delta) => Effect.Effect<void>
 }
 
 /** What Attempts needs to know of the run, and where it leaves its record. */
@@ -101,9 +107,10 @@ export class Attempts extends Context.Service<Attempts, {
                 progress.firstTokenMs ??= yield* elapsedMs
                 progress.characters += lengthOf(delta)
                 state.committed = true
-                yield* state.call.onDelta?.(delta) ?? Effect.void
+                yield* state.call.sink?.onDelta(delta) ?? Effect.void
               })
 
+            yield* state.call.sink?.onCall(model) ?? Effect.void
             const exit = yield* Effect.exit(restore(ask(ready, model, state, onDelta)))
             const durationMs = yield* elapsedMs
             const error = exit._tag === "Failure" ? failureOf(exit) : undefined
@@ -147,7 +154,7 @@ export class Attempts extends Context.Service<Attempts, {
         )
 
       const ask = ({ adapter, apiKey, card }: ReadyProvider, model: ModelCard, state: State, onDelta: (delta: Delta) => Effect.Effect<void>) => {
-        const { onDelta: wanted, request } = state.call
+        const { request, sink } = state.call
         const call: ProviderCall = {
           upstreamModel: model.upstreamName,
           request,
@@ -157,7 +164,7 @@ export class Attempts extends Context.Service<Attempts, {
         }
         return GenAi.traced(
           { providerType: card.providerType, model: model.upstreamName, request, tracePrompts },
-          wanted === undefined ? adapter.complete(call) : drain(adapter.stream(call), onDelta)
+          sink === undefined ? adapter.complete(call) : drain(adapter.stream(call), sink.onFrame, onDelta)
         )
       }
 
@@ -265,14 +272,16 @@ const moveTo = (state: State, model: ModelCard): void => {
   state.tried.add(model.name)
 }
 
-/** Hands every delta on and gives the whole answer at the end. */
+/** Hands every frame and delta on and gives the whole answer at the end. */
 const drain = (
   stream: Stream.Stream<StreamEvent, ProviderError>,
+  onFrame: StepSink["onFrame"],
   onDelta: (delta: Delta) => Effect.Effect<void>
 ): Effect.Effect<Completion, ProviderError> =>
   Effect.suspend(() => {
     let completion: Completion | undefined
     return Stream.runForEach(stream, (event) => {
+      if (event.type === "frame") return onFrame(event)
       if (event.type !== "end") return onDelta(event)
       completion = event.completion
       return Effect.void

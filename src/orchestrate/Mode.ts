@@ -45,6 +45,8 @@ export interface Mode {
   readonly name: string
   /** One sentence for the documentation. */
   readonly description: string
+  /** The answer is one model's, unchanged: the client's own request may go to a provider of the same protocol as it is. */
+  readonly direct?: boolean
   /** The most steps that a run with these options can take. */
   readonly maxSteps: (options: ModeOptions) => number
   readonly run: (context: ModeContext) => Effect.Effect<ModeOutcome, RequestError>

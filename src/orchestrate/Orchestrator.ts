@@ -4,7 +4,7 @@ import type { RequestRow } from "../account/Ledger.ts"
 import { Ledger } from "../account/Ledger.ts"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
-import type { Completion, Delta, Part } from "../domain/Chat.ts"
+import type { ChatRequest, Completion, Delta, Frame, Part } from "../domain/Chat.ts"
 import { toolCallsOf } from "../domain/Chat.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import type { RequestError } from "../domain/RequestError.ts"
@@ -78,11 +78,15 @@ export class Orchestrator extends Context.Service<Orchestrator, {
             policy: request.policy,
             ...(insteadOf === undefined ? {} : { insteadOf }),
             ...(emit === undefined ? {} : {
-              onDelta: (delta: Delta) =>
-                Effect.suspend(() => {
-                  shown = shown || final
-                  return emit({ type: "step.delta", step, delta, final })
-                })
+              sink: {
+                onCall: ({ name, provider }: ModelCard) => emit({ type: "call.started", step, model: name, provider }),
+                onFrame: (frame: Frame) => emit({ type: "step.frame", step, frame }),
+                onDelta: (delta: Delta) =>
+                  Effect.suspend(() => {
+                    shown = shown || final
+                    return emit({ type: "step.delta", step, delta, final })
+                  })
+              }
             })
           })
           yield* emit?.({ type: "step.completed", step, result }) ?? Effect.void
@@ -97,7 +101,7 @@ export class Orchestrator extends Context.Service<Orchestrator, {
             })
 
         const context: ModeContext = {
-          request: request.chat,
+          request: mode.direct === true ? request.chat : withoutNative(request.chat),
           model: request.model,
           options: request.options,
           call,
@@ -118,6 +122,8 @@ export class Orchestrator extends Context.Service<Orchestrator, {
     })
   )
 }
+
+const withoutNative = ({ native: _, ...chat }: ChatRequest): ChatRequest => chat
 
 const sumOf = (calls: ReadonlyArray<Attempt>): { readonly usage: Usages.Usage; readonly cost: NanoDollars } => ({
   usage: calls.reduce((sum, attempt) => Usages.add(sum, attempt.usage), Usages.zero),

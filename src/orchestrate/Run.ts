@@ -1,7 +1,7 @@
 /** One run: a client's request on its way through a mode, with all its upstream calls. */
 import type { Effect } from "effect"
 import type { Attempt } from "../domain/Attempt.ts"
-import type { ChatRequest, Completion, Delta } from "../domain/Chat.ts"
+import type { ChatRequest, Completion, Delta, Frame } from "../domain/Chat.ts"
 import type { ModelName, ProviderName, RequestId } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import type { RoutingPolicy } from "../domain/Policy.ts"
@@ -35,6 +35,10 @@ export interface RunRequest {
 /** What a streaming client is told while the run goes on. `final` marks the pieces of the answer itself. */
 export type RunEvent =
   | { readonly type: "step.started"; readonly step: string }
+  /** A call leaves; what came of an earlier call of this step counts for nothing. */
+  | { readonly type: "call.started"; readonly step: string; readonly model: ModelName; readonly provider: ProviderName }
+  /** An event of the provider's own stream; only in a mode that hands one answer through. Its deltas follow. */
+  | { readonly type: "step.frame"; readonly step: string; readonly frame: Frame }
   | { readonly type: "step.delta"; readonly step: string; readonly delta: Delta; readonly final: boolean }
   | { readonly type: "step.completed"; readonly step: string; readonly result: CallResult }
 

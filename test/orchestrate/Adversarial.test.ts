@@ -126,7 +126,7 @@ describe("Adversarial", () => {
       const bench = runBench({ models: [planner, critic], script: { planner: [draft, draft], critic: [blocks] } })
       const result = yield* bench.run({ ...adversarial(1), chat })
       const [plan, critique, refine] = bench.calls.map((call) => call.request)
-      assert.strictEqual(plan, chat)
+      assert.deepStrictEqual(plan, chat)
       assert.include(said(critique!), "look_up")
       assert.include(said(critique!), "{\"q\":\"cat\"}")
       assert.deepStrictEqual(critique!.messages.at(-1)!.content.at(-1), picture)

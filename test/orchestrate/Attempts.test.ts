@@ -137,7 +137,7 @@ describe("Attempts", () => {
       })
       const result = succeeded(yield* settle(bench.run({ model: "small", stream: true })))
       assert.strictEqual(result.model, "large")
-      assert.deepStrictEqual(bench.events.map((event) => event.type), ["step.started", "step.delta", "step.completed"])
+      assert.deepStrictEqual(bench.events.map((event) => event.type), ["step.started", "call.started", "call.started", "step.delta", "step.completed"])
     }))
 
   it.effect("neither retries nor escalates a stream that broke after its first content, and books what came", () =>

@@ -5,6 +5,7 @@ import type { Mode } from "../Mode.ts"
 export const Simple: Mode = {
   name: "simple",
   description: "One model answers.",
+  direct: true,
   maxSteps: () => 1,
   run: ({ call, model, request }) =>
     Effect.map(call({ step: "answer", request, model, final: true }), (answer) => ({ answer, degraded: null }))
