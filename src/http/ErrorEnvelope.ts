@@ -1,9 +1,10 @@
 /** How every failure looks on the wire: status, type, code, headers. The only place that knows. */
-import { Effect, Schema } from "effect"
-import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Data, Effect, Schema } from "effect"
+import { HttpServerResponse } from "effect/http"
 import { HttpApiSchema } from "effect/http-api"
 import type { Fault } from "../domain/ProviderError.ts"
 import type { RequestError } from "../domain/RequestError.ts"
+import { RequestContext } from "./RequestContext.ts"
 
 const ErrorType = Schema.Literals([
   "invalid_request_error",
@@ -18,7 +19,7 @@ const ErrorType = Schema.Literals([
   "vault_error",
   "internal_error"
 ])
-export type ErrorType = typeof ErrorType.Type
+type ErrorType = typeof ErrorType.Type
 
 /** The body of every error (API.md). */
 export const ErrorBody = Schema.Struct({
@@ -137,3 +138,98 @@ export const describe = (error: RequestError): Described => {
       return described(503, "overloaded_error", "store_unavailable", true)
   }
 }
+
+/** An error with everything that its answer needs. */
+export interface Failure extends Described {
+  readonly message: string
+  readonly param?: string | undefined
+  /** When another try makes sense. */
+  readonly retryAfterMs?: number | undefined
+  readonly details?: unknown
+  readonly headers?: { readonly [name: string]: string }
+}
+
+/** Faults of HTTP itself, which no service knows of. */
+export const httpFailure = (
+  status: number,
+  type: ErrorType,
+  code: string,
+  message: string,
+  more: { readonly param?: string; readonly retryAfterMs?: number; readonly headers?: { readonly [name: string]: string } } = {}
+): Failure => ({ ...described(status, type, code, status === 408 || status === 503), message, ...more })
+
+/** A fault of HTTP itself, raised where a body is read. */
+export class HttpFault extends Data.TaggedError("HttpFault")<{ readonly failure: Failure }> {
+  override get message(): string {
+    return this.failure.message
+  }
+}
+
+/** A defect; what it was is in the log only. */
+export const internal: Failure = httpFailure(500, "internal_error", "internal_error", "Internal error")
+
+/** Where nobody knows when another try makes sense (as the cool-down of FAULTS.md row 11). */
+const defaultRetryAfterMs = 5000
+
+const withoutRetry: ReadonlySet<string> = new Set(["budget_exceeded", "provider_auth", "vault_locked"])
+
+const retryAfterOf = (error: RequestError): number | undefined =>
+  "retryAfterMs" in error ? error.retryAfterMs : undefined
+
+/** What the client is told beside the message: why each model was left out, or which names are near. */
+const detailsOf = (error: RequestError): unknown => {
+  switch (error._tag) {
+    case "NoCandidate":
+    case "AllCoolingDown":
+      return { models: error.drops.map(({ detail, model, reason }) => ({ model, reason, detail })) }
+    case "ModelNotFound":
+      return error.near.length === 0 ? undefined : { near: error.near }
+    default:
+      return undefined
+  }
+}
+
+export const failureOf = (error: RequestError | HttpFault): Failure =>
+  error._tag === "HttpFault"
+    ? error.failure
+    : {
+      ...describe(error),
+      message: error.message,
+      param: "param" in error ? error.param : error._tag === "ModelNotFound" ? "model" : undefined,
+      retryAfterMs: retryAfterOf(error),
+      details: detailsOf(error)
+    }
+
+/** The body of a failure. */
+export const bodyOf = (failure: Failure, requestId: string): ErrorBody => ({
+  error: {
+    message: failure.message,
+    type: failure.type,
+    code: failure.code,
+    param: failure.param ?? null,
+    request_id: requestId,
+    retryable: failure.retryable,
+    ...(failure.details === undefined ? {} : { details: failure.details })
+  }
+})
+
+/** The headers of a failure beside content type and request id. */
+export const headersOf = (failure: Failure): { readonly [name: string]: string } => {
+  const waits = failure.retryAfterMs !== undefined || (failure.retryable && (failure.status === 429 || failure.status === 503))
+  return {
+    ...(waits ? { "retry-after": String(Math.max(1, Math.ceil((failure.retryAfterMs ?? defaultRetryAfterMs) / 1000))) } : {}),
+    ...(withoutRetry.has(failure.code) ? { "x-should-retry": "false" } : {}),
+    ...failure.headers
+  }
+}
+
+/** Answers a failure in the envelope, and notes its code for the request's log. */
+export const respondFailure = (failure: Failure): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  Effect.map(RequestContext, (request) => {
+    request.errorCode = failure.code
+    return HttpServerResponse.jsonUnsafe(bodyOf(failure, request.id), { status: failure.status, headers: headersOf(failure) })
+  })
+
+/** Answers an error in the envelope: `effect.pipe(Effect.catch(ErrorEnvelope.respond))`. */
+export const respond = (error: RequestError | HttpFault): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  respondFailure(failureOf(error))

@@ -1,5 +1,5 @@
 /** The port that every provider's adapter implements: chat completion, list of models, check of the key. */
-import type { Effect, Redacted, Stream } from "effect"
+import type { Effect, Redacted, Scope, Stream } from "effect"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Completion, StreamEvent } from "../domain/Chat.ts"
 import type { ProviderError } from "../domain/ProviderError.ts"
@@ -13,8 +13,8 @@ export interface ProviderCall {
   readonly apiKey: Redacted.Redacted | undefined
   /** Estimated by the router; stands in where the provider reports no usage. */
   readonly estimatedPromptTokens: number
-  /** What the model can write at most, for vendors that want a number; null: unknown. */
-  readonly maxOutputTokens: number | null
+  /** The room that routing left for the answer where the request names none, for vendors that want a number. */
+  readonly maxOutputTokens: number
 }
 
 /**
@@ -34,11 +34,13 @@ export interface ProviderAdapter {
 export interface ProviderType {
   /** As in `provider_type`. */
   readonly name: string
-  /** The vendor's own base URL; null: the instance must give one. */
+  /** The vendor's own base URL; null: the instance must give one; empty: there is no network behind it. */
   readonly defaultBaseUrl: string | null
   readonly needsKey: boolean
   /** A local server (Ollama, vLLM, …), which may be on a private address without a switch. */
   readonly local: boolean
-  /** Adapters live as long as the instance's card stays as it is. */
-  readonly make: (card: ProviderCard) => Effect.Effect<ProviderAdapter>
+  /** Environment variables that may hold a key besides `{TYPE}_API_KEY`, in this order. */
+  readonly keyVariables?: ReadonlyArray<string>
+  /** Adapters live as long as the instance's card stays as it is; then their scope is closed. */
+  readonly make: (card: ProviderCard) => Effect.Effect<ProviderAdapter, never, Scope.Scope>
 }

@@ -113,7 +113,8 @@ export const memoryLedger = () => {
     openAttempt: (_, attempt) => Effect.sync(() => void openedAttempts.push(attempt)),
     settleAttempt: (_, attempt) => Effect.sync(() => void settledAttempts.push(attempt)),
     settle: (row) => Effect.sync(() => void settled.push(row)),
-    pending: () => 0
+    pending: () => 0,
+    onSettle: () => () => {}
   })
   return { opened, settled, openedAttempts, settledAttempts, layer }
 }

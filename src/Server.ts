@@ -1,0 +1,156 @@
+/**
+ * The wiring. Read from top to bottom it is the way of a request, and the order in which things close: first nothing new is
+ * taken and what runs may end, then the listener, the handlers and the services under them, and the database last.
+ */
+import * as NodeHttpServer from "@effect/platform-node/NodeHttpServer"
+import { Console, Effect, Layer } from "effect"
+import type { HttpServerError } from "effect/http"
+import { HttpIncomingMessage, HttpRouter, HttpServer } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { AuditLog } from "./account/AuditLog.ts"
+import { Backup } from "./account/Backup.ts"
+import { ClientKeys } from "./account/ClientKeys.ts"
+import { Events } from "./account/Events.ts"
+import { GuessThrottle } from "./account/GuessThrottle.ts"
+import { Ledger } from "./account/Ledger.ts"
+import { StoreHealth } from "./account/StoreHealth.ts"
+import { UnauthenticatedRequests } from "./account/UnauthenticatedRequests.ts"
+import { AdminHttp } from "./http/AdminHttp.ts"
+import { Api, openapiPath, routes } from "./http/Api.ts"
+import { AdminAuth, ClientAuth } from "./http/Authentication.ts"
+import { BodyLimit, mostRead } from "./http/BodyLimit.ts"
+import { ChatHttp } from "./http/ChatHttp.ts"
+import { Drain } from "./http/Drain.ts"
+import * as Front from "./http/Front.ts"
+import * as NodeServer from "./http/NodeServer.ts"
+import { Route } from "./http/Route.ts"
+import * as SystemHttp from "./http/SystemHttp.ts"
+import * as Welcome from "./http/Welcome.ts"
+import { Attempts } from "./orchestrate/Attempts.ts"
+import { Modes } from "./orchestrate/Mode.ts"
+import { Adversarial } from "./orchestrate/modes/Adversarial.ts"
+import { Simple } from "./orchestrate/modes/Simple.ts"
+import { Orchestrator } from "./orchestrate/Orchestrator.ts"
+import { ProviderRegistry } from "./provider/ProviderRegistry.ts"
+import { ProviderTypes } from "./provider/ProviderTypes.ts"
+import { Upstream } from "./provider/Upstream.ts"
+import * as Vendors from "./provider/Vendors.ts"
+import { HealthBoard } from "./route/HealthBoard.ts"
+import { ModelRegistry } from "./route/ModelRegistry.ts"
+import { Router } from "./route/Router.ts"
+import type { SettingsError } from "./Settings.ts"
+import { Settings } from "./Settings.ts"
+import { Database } from "./store/Database.ts"
+import * as Store from "./store/Store.ts"
+import type { StoreError } from "./store/StoreError.ts"
+import { Prometheus } from "./telemetry/Prometheus.ts"
+import * as Telemetry from "./telemetry/Telemetry.ts"
+import { KeyDerivation } from "./vault/KeyDerivation.ts"
+import { Vault } from "./vault/Vault.ts"
+
+/** What may be other than in the product: `make({ modes: Modes.layer(Simple, Mine) })`. */
+export interface Parts {
+  readonly settings?: Layer.Layer<Settings, SettingsError>
+  readonly modes?: Layer.Layer<Modes>
+  /** Registers the provider types; `Layer.mergeAll(Vendors.layer, ProviderTypes.layerRegister(mine))` adds one. */
+  readonly providerTypes?: Layer.Layer<never, never, ProviderTypes | Upstream>
+}
+
+/** How long the last answers may take on their way out once everything that ran has ended or was cut. */
+const gracefulShutdownTimeout = "200 millis"
+
+const handlers = Layer.mergeAll(ChatHttp, AdminHttp, SystemHttp.SystemHttp)
+
+const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer)
+
+const api = HttpApiBuilder.layer(Api, { openapiPath }).pipe(Layer.provide(handlers), Layer.provide(middlewares))
+
+const http = HttpRouter.serve(Layer.mergeAll(api, SystemHttp.docs, Front.layer(routes)), {
+  disableLogger: true,
+  disableListenLog: true,
+  // Names of models and secrets, percent-encoded.
+  routerConfig: { maxParamLength: 1024 }
+}).pipe(Layer.provide(Layer.succeed(HttpIncomingMessage.MaxBodySize, mostRead)))
+
+const welcome = Layer.effectDiscard(Effect.gen(function*() {
+  const settings = yield* Settings
+  const { address } = yield* HttpServer.HttpServer
+  const { location } = yield* Database
+  const keys = yield* ClientKeys
+  const providers = yield* Effect.flatMap(ProviderRegistry, ({ list }) => list)
+  const { state } = yield* Effect.flatMap(Vault, ({ status }) => status)
+  const lines = Welcome.lines({
+    host: settings.host,
+    port: "port" in address ? address.port : settings.port,
+    location,
+    keyNeeded: settings.clientAuth === "required" || (settings.clientAuth === "auto" && keys.existed()),
+    mock: providers.some(({ card }) => card.source === "mock"),
+    authOff: settings.clientAuth === "off",
+    vaultLocked: state === "locked"
+  })
+  yield* Effect.forEach(lines, (line) => Console.log(line), { discard: true })
+}))
+
+export const make = (parts: Parts = {}) => {
+  const server = NodeServer.make()
+  const listener = Layer.unwrap(
+    Effect.map(Settings, ({ host, port }) => NodeHttpServer.layer(() => server, { host, port, gracefulShutdownTimeout }))
+  )
+  const orchestration = Orchestrator.layer.pipe(
+    Layer.provideMerge(Attempts.layer),
+    Layer.provideMerge(parts.modes ?? Modes.layer(Simple, Adversarial))
+  )
+  const routing = Router.layer.pipe(Layer.provideMerge(ModelRegistry.layer), Layer.provideMerge(HealthBoard.layer))
+  const providers = ProviderRegistry.layer.pipe(
+    Layer.provideMerge(parts.providerTypes ?? Vendors.layer),
+    Layer.provideMerge(Layer.mergeAll(ProviderTypes.layer, Upstream.layer))
+  )
+  const accounts = Layer.mergeAll(
+    ClientKeys.layer,
+    GuessThrottle.layer,
+    AuditLog.layer,
+    StoreHealth.layer,
+    UnauthenticatedRequests.layer,
+    Events.layer,
+    Backup.layer
+  ).pipe(
+    Layer.provideMerge(Ledger.layer)
+  )
+  return Layer.mergeAll(Drain.onClose(server), welcome).pipe(
+    Layer.provideMerge(http),
+    Layer.provideMerge(listener),
+    Layer.provideMerge(Drain.layer),
+    Layer.provideMerge(orchestration),
+    Layer.provideMerge(routing),
+    Layer.provideMerge(providers),
+    Layer.provideMerge(Vault.layer),
+    Layer.provideMerge(KeyDerivation.layer),
+    Layer.provideMerge(accounts),
+    Layer.provideMerge(Store.layer),
+    Layer.provideMerge(Prometheus.layer),
+    Layer.provideMerge(Telemetry.layer),
+    Layer.provideMerge(parts.settings ?? Settings.layer)
+  )
+}
+
+export const layer = make()
+
+type StartError = SettingsError | StoreError | HttpServerError.ServeError
+
+const listening: { readonly [code: string]: string } = {
+  EADDRINUSE: "another program listens there already",
+  EACCES: "this user may not listen there",
+  EADDRNOTAVAIL: "this machine has no such address",
+  ENOTFOUND: "this machine has no such address"
+}
+
+/** The one line that the person who started TokenHub sees when it can't start. */
+export const startFailure = (error: StartError): string => {
+  if (error._tag !== "ServeError") return `TokenHub can't start: ${error.message}`
+  const { cause } = error
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "unknown"
+  const reason = listening[code] ?? code
+  return `TokenHub can't start: can't listen on TOKENHUB_HOST and TOKENHUB_PORT (${
+    cause instanceof Error ? cause.message.replace(/^listen \w+: /, "") : "?"
+  }): ${reason}`
+}

@@ -1,0 +1,32 @@
+/** The whole HTTP contract: every group of routes, inside the one middleware that all of them have. */
+import { HttpApi, OpenApi } from "effect/http-api"
+import manifest from "../../package.json" with { type: "json" }
+import { adminGroups, withNames } from "./AdminApi.ts"
+import { ChatApi } from "./ChatApi.ts"
+import { Route } from "./Route.ts"
+import * as RouteTable from "./RouteTable.ts"
+import { SystemApi } from "./SystemApi.ts"
+
+export const Api = HttpApi.make("tokenhub")
+  .add(ChatApi)
+  .add(SystemApi)
+  .add(...adminGroups)
+  .middleware(Route)
+  .annotateMerge(
+    OpenApi.annotations({
+      title: "TokenHub",
+      version: manifest.version,
+      description: "One address in front of every LLM provider. Every error, on every route, has the same body.",
+      transform: withNames
+    })
+  )
+
+/** Where the contract itself is served: as OpenAPI, and as a page for people. */
+export const openapiPath = "/openapi.json"
+export const docsPath = "/docs"
+
+export const routes = RouteTable.make([
+  ...Object.values(Api.groups).flatMap((group) => Object.values(group.endpoints)),
+  { method: "GET", path: openapiPath },
+  { method: "GET", path: docsPath }
+])

@@ -1,0 +1,66 @@
+/** How much of a body is read, and what it must be before anyone looks into it (FAULTS.md rows 59 to 62). */
+import { ByteSize, Effect, Layer } from "effect"
+import type { HttpServerError } from "effect/http"
+import { HttpServerRequest } from "effect/http"
+import { HttpApiMiddleware } from "effect/http-api"
+import { InvalidRequest, PayloadTooLarge } from "../domain/RequestError.ts"
+import { Settings } from "../Settings.ts"
+import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import * as Json from "./Json.ts"
+
+/** More is not read from anyone (`HttpIncomingMessage.MaxBodySize`). */
+export const mostRead = ByteSize.mebibytes(32)
+
+const mostReadBytes = ByteSize.toNumberUnsafe(mostRead)
+
+const unsupported = (message: string) =>
+  new ErrorEnvelope.HttpFault({
+    failure: ErrorEnvelope.httpFailure(415, "invalid_request_error", "unsupported_media_type", message)
+  })
+
+/** The error of a body that passes `limit` bytes. */
+export const tooLarge = (limit: number): PayloadTooLarge =>
+  new PayloadTooLarge({ message: `The body is larger than ${limit} bytes` })
+
+const readError = (error: HttpServerError.HttpServerError): InvalidRequest | PayloadTooLarge =>
+  error.reason._tag === "RequestParseError" && error.reason.reason === "BodyTooLarge"
+    ? tooLarge(mostReadBytes)
+    : new InvalidRequest({ message: "The body ended before its time", code: "incomplete_body" })
+
+/** A parsed body and its size on the wire. */
+export interface JsonBody {
+  readonly value: unknown
+  readonly bytes: number
+}
+
+/** Reads and parses a JSON body. `free`: see `Json.parse`. */
+export const readJson = Effect.fnUntraced(function*(
+  request: HttpServerRequest.HttpServerRequest,
+  free?: ReadonlySet<string>
+): Effect.fn.Return<JsonBody, InvalidRequest | PayloadTooLarge | ErrorEnvelope.HttpFault> {
+  const type = request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase()
+  if (type !== undefined && type !== "application/json") {
+    return yield* unsupported("The content type must be application/json; with curl: -H 'content-type: application/json'")
+  }
+  const encoding = request.headers["content-encoding"]?.toLowerCase()
+  if (encoding !== undefined && encoding !== "identity") return yield* unsupported("The body must not be compressed")
+  if (Number(request.headers["content-length"]) > mostReadBytes) return yield* tooLarge(mostReadBytes)
+  const bytes = Buffer.from(yield* Effect.mapError(request.arrayBuffer, readError))
+  return { value: yield* Effect.fromResult(Json.parse(bytes, free)), bytes: bytes.length }
+})
+
+/** Checks the JSON body of every endpoint that has one, after authentication and before it is decoded. */
+export class BodyLimit extends HttpApiMiddleware.Service<BodyLimit>()("tokenhub/BodyLimit") {
+  static readonly layer = Layer.effect(
+    BodyLimit,
+    Effect.map(Settings, ({ maxBodyBytes }) =>
+      BodyLimit.of((served, { endpoint }) =>
+        endpoint.payload.size === 0
+          ? served
+          : HttpServerRequest.HttpServerRequest.pipe(
+            Effect.flatMap((request) => readJson(request)),
+            Effect.flatMap(({ bytes }) => (bytes > maxBodyBytes ? Effect.fail(tooLarge(maxBodyBytes)) : Effect.void)),
+            Effect.matchEffect({ onSuccess: () => served, onFailure: ErrorEnvelope.respond })
+          )))
+  )
+}

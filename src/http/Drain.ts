@@ -1,0 +1,97 @@
+/**
+ * How TokenHub stops (FAULTS.md rows 46 to 47a): not ready at once, no new work, what runs may end within the drain's time, then
+ * it is cut. The listener stays open meanwhile, so that whoever asks is told 503 rather than refused.
+ */
+import type { Server } from "node:http"
+import { Clock, Context, Effect, Latch, Layer } from "effect"
+import { Settings } from "../Settings.ts"
+
+/** Two signals closer than this are one: npm and the shell both pass it on. */
+const sameSignalMs = 1000
+
+/** How long requests that were cut may take to say so to their clients. */
+const farewell = "500 millis"
+
+/** How long connections may stay open after their last answer. */
+const lingerMs = 500
+
+export class Drain extends Context.Service<Drain, {
+  readonly draining: () => boolean
+  /** A request came in; `leave` follows when its answer has ended. */
+  readonly enter: () => void
+  readonly leave: () => void
+  /** Requests being served. */
+  readonly inFlight: () => number
+  /** Returns when stopping has begun: for streams without an end of their own. */
+  readonly begun: Effect.Effect<void>
+  /** Returns when what still runs must end now. */
+  readonly cut: Effect.Effect<void>
+  /** Stops taking work, waits for what runs, cuts the rest. */
+  readonly close: Effect.Effect<void>
+}>()("tokenhub/Drain") {
+  static readonly layer = Layer.effect(
+    Drain,
+    Effect.gen(function*() {
+      const { drainTimeoutMs } = yield* Settings
+      const clock = yield* Clock.Clock
+      const idle = Latch.makeUnsafe(true)
+      const hurry = Latch.makeUnsafe(false)
+      const begun = Latch.makeUnsafe(false)
+      const cut = Latch.makeUnsafe(false)
+      let requests = 0
+      let firstSignalAt: bigint | undefined
+
+      const onSignal = () => {
+        const now = clock.monotonicTimeNanosUnsafe()
+        firstSignalAt ??= now
+        if (Number(now - firstSignalAt) / 1e6 >= sameSignalMs) hurry.openUnsafe()
+      }
+      yield* Effect.acquireRelease(
+        Effect.sync(() => {
+          for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, onSignal)
+        }),
+        () =>
+          Effect.sync(() => {
+            for (const signal of ["SIGTERM", "SIGINT"] as const) process.off(signal, onSignal)
+          })
+      )
+
+      const close = Effect.gen(function*() {
+        begun.openUnsafe()
+        if (requests > 0) yield* Effect.logInfo(`Stopping: ${requests} requests may end within ${drainTimeoutMs} ms`)
+        yield* Effect.timeoutOption(Effect.raceFirst(idle.await, hurry.await), drainTimeoutMs)
+        cut.openUnsafe()
+        yield* Effect.timeoutOption(idle.await, farewell)
+        // Finalizers are uninterruptible, and so would be the losers of these races.
+      }).pipe(Effect.interruptible)
+
+      return Drain.of({
+        draining: () => begun.isOpen(),
+        enter: () => {
+          requests++
+          idle.closeUnsafe()
+        },
+        leave: () => {
+          requests--
+          if (requests === 0) idle.openUnsafe()
+        },
+        inFlight: () => requests,
+        begun: begun.await,
+        cut: cut.await,
+        close
+      })
+    })
+  )
+
+  /** Stands on top of the server, so that it is the first to close. */
+  static readonly onClose = (server: Server): Layer.Layer<never, never, Drain> =>
+    Layer.effectDiscard(
+      Effect.flatMap(Drain, ({ close }) =>
+        Effect.addFinalizer(() =>
+          Effect.andThen(
+            close,
+            // `server.close` waits for connections that never sent a request.
+            Effect.sync(() => setTimeout(() => server.closeAllConnections(), lingerMs).unref())
+          )))
+    )
+}

@@ -1,0 +1,199 @@
+/**
+ * Around every request, known route or not: its id, the one error envelope, the bound on how many are served at once, and when
+ * the answer has ended its log line, its metrics and its row on the ledger.
+ */
+import type { Types } from "effect"
+import { Cause, Clock, Effect, Exit, Scope } from "effect"
+import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
+import { Ledger } from "../account/Ledger.ts"
+import { makeRequestId } from "../domain/Ids.ts"
+import { Overloaded } from "../domain/RequestError.ts"
+import * as Usages from "../domain/Usage.ts"
+import { Settings } from "../Settings.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import { Drain } from "./Drain.ts"
+import type { Failure } from "./ErrorEnvelope.ts"
+import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import type { RequestFacts } from "./RequestContext.ts"
+import { RequestContext } from "./RequestContext.ts"
+import type { RouteTable } from "./RouteTable.ts"
+
+/** Routes that answer also while TokenHub is full or stopping. */
+const system = /^\/(?:health|metrics)(?:[/?]|$)/
+
+/** The client left before the answer was whole (nginx's 499). */
+const clientClosedRequest = 499
+
+type Response = HttpServerResponse.HttpServerResponse
+
+export const layer = (routes: RouteTable) =>
+  HttpRouter.middleware(
+    Effect.gen(function*() {
+      const { processConcurrency } = yield* Settings
+      const clock = yield* Clock.Clock
+      const drain = yield* Drain
+      const ledger = yield* Ledger
+
+      const refusal = (url: string): Overloaded | undefined => {
+        if (system.test(url)) return undefined
+        if (drain.draining()) return new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 })
+        return drain.inFlight() >= processConcurrency
+          ? new Overloaded({ message: `TokenHub is serving ${processConcurrency} requests, which is all it may`, retryAfterMs: 1000 })
+          : undefined
+      }
+
+      const finish = (request: HttpServerRequest.HttpServerRequest, facts: RequestFacts, status: number, nanos: bigint) =>
+        Effect.gen(function*() {
+          const durationMs = Math.round(Number(nanos) / 1e6)
+          yield* Metrics.requestFinished({ endpoint: facts.endpoint, status, seconds: Number(nanos) / 1e9 })
+          yield* Metrics.inFlight(-1)
+          if (facts.caller !== undefined && !facts.taken) {
+            yield* ledger.settle({
+              id: facts.id,
+              at: facts.startedAt,
+              event: facts.caller.scope === "admin" ? "admin" : "chat",
+              endpoint: facts.endpoint ?? "other",
+              mode: null,
+              model: null,
+              provider: null,
+              clientKey: facts.caller.clientKey,
+              status,
+              errorCode: facts.errorCode,
+              durationMs,
+              reserved: 0n,
+              usage: Usages.zero,
+              cost: 0n
+            })
+          }
+          yield* Effect.logInfo("request").pipe(
+            Effect.annotateLogs({
+              method: request.method,
+              route: facts.endpoint ?? "other",
+              status,
+              duration_ms: durationMs,
+              request_id: facts.id,
+              ...(facts.errorCode === null ? {} : { error: facts.errorCode })
+            })
+          )
+        })
+
+      return (app: Effect.Effect<Response, Types.unhandled>): Effect.Effect<
+        Response,
+        Types.unhandled,
+        HttpServerRequest.HttpServerRequest | Scope.Scope
+      > =>
+        Effect.gen(function*() {
+          const request = yield* HttpServerRequest.HttpServerRequest
+          const startedAt = clock.currentTimeMillisUnsafe()
+          const began = clock.monotonicTimeNanosUnsafe()
+          const facts: RequestFacts = {
+            id: makeRequestId(startedAt),
+            startedAt,
+            remoteAddress: request.remoteAddress._tag === "Some" ? request.remoteAddress.value : "",
+            endpoint: undefined,
+            caller: undefined,
+            errorCode: null,
+            taken: false
+          }
+          const refused = refusal(request.url) ?? hostMissing(request)
+          let status = clientClosedRequest
+          drain.enter()
+          yield* Metrics.inFlight(1)
+          yield* Scope.addFinalizerExit(yield* Scope.Scope, (exit) =>
+            Effect.suspend(() => {
+              drain.leave()
+              const left = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+              return finish(request, facts, left ? clientClosedRequest : status, clock.monotonicTimeNanosUnsafe() - began)
+            }))
+
+          const served = refused === undefined ? answered(app, request, routes) : ErrorEnvelope.respond(refused)
+          const response = yield* Effect.provideService(served, RequestContext, facts)
+          status = response.status
+          facts.endpoint ??= status < 400 ? routes.match(pathOf(request.url))?.pattern : undefined
+          return HttpServerResponse.setHeader(response, "x-request-id", facts.id)
+        })
+    }),
+    { global: true }
+  )
+
+/** The app's answer, or the envelope of why there is none. */
+const answered = (
+  app: Effect.Effect<Response, Types.unhandled>,
+  request: HttpServerRequest.HttpServerRequest,
+  routes: RouteTable
+): Effect.Effect<Response> =>
+  Effect.matchCauseEffect(app, {
+    onSuccess: (response) =>
+      response.status >= 400 && !(response.headers["content-type"] ?? "").startsWith("application/json")
+        ? ErrorEnvelope.respondFailure(failureOf(response.status))
+        : Effect.succeed(response),
+    onFailure: (cause) =>
+      Effect.gen(function*() {
+        const [{ status }] = yield* HttpServerError.causeResponse(cause)
+        if (status === 404) return yield* notFound(request, routes)
+        if (status >= 500 && !Cause.hasInterruptsOnly(cause)) yield* Effect.logError("A request failed by a defect", cause)
+        return yield* ErrorEnvelope.respondFailure(failureOf(status))
+      })
+  })
+
+/** What a status without a body means. */
+const failureOf = (status: number): Failure => {
+  switch (status) {
+    case 400:
+      return ErrorEnvelope.httpFailure(400, "invalid_request_error", "invalid_request", "The request is invalid")
+    case 413:
+      return ErrorEnvelope.httpFailure(413, "invalid_request_error", "payload_too_large", "The body is too large")
+    case 415:
+      return ErrorEnvelope.httpFailure(415, "invalid_request_error", "unsupported_media_type", "The content type must be application/json")
+    case clientClosedRequest:
+      return ErrorEnvelope.httpFailure(clientClosedRequest, "invalid_request_error", "client_closed_request", "The client left")
+    case 503:
+      return ErrorEnvelope.httpFailure(503, "overloaded_error", "overloaded", "TokenHub is shutting down")
+    default:
+      return ErrorEnvelope.internal
+  }
+}
+
+const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? url
+
+const isEscapedWell = (path: string): boolean => {
+  try {
+    decodeURIComponent(path)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** No route: a wrong method, a broken escape, a question for the methods, or nothing of ours. */
+const notFound = (request: HttpServerRequest.HttpServerRequest, routes: RouteTable): Effect.Effect<Response> => {
+  const path = pathOf(request.url)
+  if (!isEscapedWell(path)) {
+    return ErrorEnvelope.respondFailure(
+      ErrorEnvelope.httpFailure(400, "invalid_request_error", "invalid_path", "The path has a broken percent escape")
+    )
+  }
+  const known = routes.match(path)
+  if (known === undefined) {
+    return ErrorEnvelope.respondFailure(
+      ErrorEnvelope.httpFailure(404, "not_found_error", "unknown_route", "There is no such route; GET /docs shows those that are")
+    )
+  }
+  return Effect.flatMap(RequestContext, (facts) => {
+    facts.endpoint = known.pattern
+    const allow = known.methods.join(", ")
+    return request.method === "OPTIONS"
+      ? Effect.succeed(HttpServerResponse.empty({ status: 204, headers: { allow } }))
+      : ErrorEnvelope.respondFailure(
+        ErrorEnvelope.httpFailure(405, "invalid_request_error", "method_not_allowed", `This route takes ${allow}`, { headers: { allow } })
+      )
+  })
+}
+
+/** HTTP/1.1 wants a Host header (RFC 9112, 3.2); node would refuse its absence without a body. */
+const hostMissing = (request: HttpServerRequest.HttpServerRequest): ErrorEnvelope.HttpFault | undefined =>
+  request.headers["host"] === undefined
+    ? new ErrorEnvelope.HttpFault({
+      failure: ErrorEnvelope.httpFailure(400, "invalid_request_error", "missing_host", "The Host header is missing")
+    })
+    : undefined

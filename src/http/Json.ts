@@ -1,0 +1,96 @@
+/** JSON from strangers: what is looked at before and after it is parsed (FAULTS.md rows 60 to 62). Pure functions. */
+import { isUtf8 } from "node:buffer"
+import { Result } from "effect"
+import { InvalidRequest } from "../domain/RequestError.ts"
+
+const deepest = 64
+
+const quote = 0x22
+const backslash = 0x5c
+
+/** The index of the quote that ends the string which begins at `start`; the length of the bytes where none does. */
+const endOfString = (bytes: Buffer, start: number): number => {
+  let at = start
+  while (true) {
+    at = bytes.indexOf(quote, at + 1)
+    if (at < 0) return bytes.length
+    let escapes = 0
+    while (bytes[at - 1 - escapes] === backslash) escapes++
+    if (escapes % 2 === 0) return at
+  }
+}
+
+/** Whether arrays and objects stand deeper in each other than `limit`; strings are jumped over. */
+const isDeeperThan = (limit: number, bytes: Buffer): boolean => {
+  let depth = 0
+  for (let i = 0; i < bytes.length; i++) {
+    switch (bytes[i]) {
+      case quote:
+        i = endOfString(bytes, i)
+        break
+      case 0x5b:
+      case 0x7b:
+        if (++depth > limit) return true
+        break
+      case 0x5d:
+      case 0x7d:
+        depth--
+        break
+      default:
+    }
+  }
+  return false
+}
+
+/** A path as errors show it: `messages[3].content`. */
+export const formatPath = (path: ReadonlyArray<PropertyKey>): string =>
+  path.reduce<string>(
+    (text, key) => (typeof key === "number" ? `${text}[${key}]` : text === "" ? String(key) : `${text}.${String(key)}`),
+    ""
+  )
+
+/** The path of a key that reaches for a prototype, in plain data where it has no business; undefined: there is none. */
+const prototypeKey = (value: unknown, path: ReadonlyArray<PropertyKey>, free: ReadonlySet<string>): ReadonlyArray<PropertyKey> | undefined => {
+  if (typeof value !== "object" || value === null) return undefined
+  if (Array.isArray(value)) {
+    for (let i = 0; i < value.length; i++) {
+      const found = prototypeKey(value[i], [...path, i], free)
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
+  for (const [key, inner] of Object.entries(value)) {
+    const at = [...path, key]
+    if (key === "__proto__" || (key === "constructor" && typeof inner === "object" && inner !== null)) return at
+    if (path.length === 0 && free.has(key)) continue
+    const found = prototypeKey(inner, at, free)
+    if (found !== undefined) return found
+  }
+  return undefined
+}
+
+const invalid = (message: string, param?: string): Result.Result<never, InvalidRequest> =>
+  Result.fail(new InvalidRequest({ message, code: "invalid_json", ...(param === undefined ? {} : { param }) }))
+
+const none: ReadonlySet<string> = new Set()
+
+/**
+ * Parses the bytes of a body: valid UTF-8, with or without a byte order mark, at most 64 deep, without keys that reach for a
+ * prototype. `free` names top-level fields whose content is the caller's own data (JSON schemas) and may have such keys.
+ */
+export const parse = (bytes: Buffer, free = none): Result.Result<unknown, InvalidRequest> => {
+  const body = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
+  if (body.length === 0) return invalid("The body is empty; JSON is expected")
+  if (!isUtf8(body)) return invalid("The body is not valid UTF-8")
+  if (isDeeperThan(deepest, body)) return invalid(`The body is nested deeper than ${deepest} levels`)
+  let value: unknown
+  try {
+    value = JSON.parse(body.toString("utf8"))
+  } catch (error) {
+    return invalid(`The body is not valid JSON: ${error instanceof Error ? error.message : "it can't be parsed"}`)
+  }
+  const found = prototypeKey(value, [], free)
+  return found === undefined
+    ? Result.succeed(value)
+    : invalid(`The field '${formatPath(found)}' has a name that is not allowed`, formatPath(found))
+}

@@ -1,0 +1,76 @@
+/** Node's own HTTP server: its limits and time-outs, and the envelope for what it refuses before Effect sees a request. */
+import { createServer } from "node:http"
+import type { Server } from "node:http"
+import type { Duplex } from "node:stream"
+import { makeRequestId } from "../domain/Ids.ts"
+import type { Failure } from "./ErrorEnvelope.ts"
+import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+
+const options = {
+  maxHeaderSize: 16 * 1024,
+  headersTimeout: 30_000,
+  requestTimeout: 300_000,
+  /** Longer than the idle time of the usual load balancers (60 s), so that they never write to a socket that closes. */
+  keepAliveTimeout: 75_000,
+  connectionsCheckingInterval: 1000,
+  noDelay: true,
+  /** `Front` refuses a request without Host, in the envelope. */
+  requireHostHeader: false
+}
+
+const refused = (code: string | undefined): Failure => {
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return ErrorEnvelope.httpFailure(431, "invalid_request_error", "headers_too_large", `The headers are larger than ${options.maxHeaderSize} bytes`)
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return ErrorEnvelope.httpFailure(408, "invalid_request_error", "request_timeout", "The request did not arrive in time")
+    default:
+      return ErrorEnvelope.httpFailure(400, "invalid_request_error", "bad_request", "The request is not valid HTTP")
+  }
+}
+
+const reasons: { readonly [status: number]: string } = {
+  400: "Bad Request",
+  408: "Request Timeout",
+  431: "Request Header Fields Too Large"
+}
+
+const rawResponse = (failure: Failure): string => {
+  const id = makeRequestId(Date.now())
+  const body = JSON.stringify(ErrorEnvelope.bodyOf(failure, id))
+  return [
+    `HTTP/1.1 ${failure.status} ${reasons[failure.status] ?? "Bad Request"}`,
+    "content-type: application/json",
+    `content-length: ${Buffer.byteLength(body)}`,
+    `x-request-id: ${id}`,
+    "connection: close",
+    "",
+    body
+  ].join("\r\n")
+}
+
+/** A server that is not listening yet. */
+export const make = (): Server => {
+  const server = createServer(options)
+  const answering = new WeakMap<Duplex, number>()
+  const count = (socket: Duplex, change: 1 | -1) => answering.set(socket, (answering.get(socket) ?? 0) + change)
+
+  server.prependListener("request", (request, response) => {
+    const { socket } = request
+    count(socket, 1)
+    response.once("close", () => count(socket, -1))
+  })
+  server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
+    // Another answer may be on its way on this socket, which must not be mixed with this one.
+    if (error.code === "ECONNRESET" || !socket.writable || (answering.get(socket) ?? 0) > 0) return socket.destroy()
+    socket.end(rawResponse(refused(error.code)), () => socket.destroy())
+  })
+  server.on("checkExpectation", (_request, response) => {
+    const failure = ErrorEnvelope.httpFailure(417, "invalid_request_error", "expectation_failed", "The expectation can't be met")
+    const id = makeRequestId(Date.now())
+    const body = JSON.stringify(ErrorEnvelope.bodyOf(failure, id))
+    response.writeHead(failure.status, { "content-type": "application/json", "content-length": Buffer.byteLength(body), "x-request-id": id })
+    response.end(body)
+  })
+  return server
+}

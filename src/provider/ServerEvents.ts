@@ -1,0 +1,97 @@
+/** Server-sent events from bytes cut anywhere, and what a protocol makes of them. No I/O. */
+import { makeParser } from "effect/encoding/Sse"
+import type { StreamEvent } from "../domain/Chat.ts"
+import { ProviderError } from "../domain/ProviderError.ts"
+import { answered } from "./Faults.ts"
+
+/** One server-sent event; `data` is its JSON. */
+export interface ServerEvent {
+  readonly event: string
+  readonly data: unknown
+}
+
+/** What a protocol makes of a stream's events. */
+export interface StreamReader {
+  /** Deltas, and `end` where the protocol has an event for it; an error ends the stream. */
+  readonly event: (event: ServerEvent) => ReadonlyArray<StreamEvent> | ProviderError
+  /** The stream is over: `marked` by `[DONE]`, or because the body ended in order. */
+  readonly end: (marked: boolean) => StreamEvent | ProviderError
+}
+
+export interface EventFeed {
+  /** Takes the next bytes of the body; undefined: it ended in order. */
+  readonly feed: (bytes: Uint8Array | undefined) => void
+  /** What the protocol made since the last call. */
+  readonly take: () => ReadonlyArray<StreamEvent>
+  /** The answer is complete; what follows in the body is of no interest. */
+  readonly over: () => boolean
+  readonly error: () => ProviderError | undefined
+}
+
+/** The longest line of an event stream (FAULTS.md row 32), in characters. */
+const longestLine = 1024 * 1024
+
+/** A value, or undefined where the text is no JSON. */
+export const parseJson = (text: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}
+
+/**
+ * Feeds a body to a protocol's reader. The parser is Effect's: 0.9 µs an event, and right on CRLF, BOM, comments and data of
+ * several lines. `provider` is for messages, `bodyBytes` the most that the body may have.
+ */
+export const eventFeed = (provider: string, bodyBytes: number, reader: StreamReader): EventFeed => {
+  const decoder = new TextDecoder("utf-8")
+  let made: Array<StreamEvent> = []
+  let error: ProviderError | undefined
+  let over = false
+  let ended = false
+  let size = 0
+
+  const accept = (items: ReadonlyArray<StreamEvent> | ProviderError): void => {
+    if (items instanceof ProviderError) return void (error = items)
+    for (const item of items) {
+      made.push(item)
+      if (item.type === "end") return void (over = true)
+    }
+  }
+  const finish = (marked: boolean): void => {
+    const last = reader.end(marked)
+    accept(last instanceof ProviderError ? last : [last])
+  }
+  const parser = makeParser((event) => {
+    if (event._tag !== "Event" || over || error !== undefined) return
+    if (event.data === "[DONE]") return finish(true)
+    const data = parseJson(event.data)
+    if (data !== undefined) return accept(reader.event({ event: event.event, data }))
+    // Half an event at the end of the body is the break itself, which `end` reports.
+    if (!ended) error = answered("malformed_response", `${provider} sent an event that is not JSON`)
+  }, { maxEventSize: longestLine })
+
+  return {
+    feed: (bytes) => {
+      if (bytes === undefined) {
+        ended = true
+        parser.feed(`${decoder.decode()}\n\n`)
+        if (!over && error === undefined) finish(false)
+        return
+      }
+      size += bytes.length
+      if (parser.feed(decoder.decode(bytes, { stream: true })) !== undefined) {
+        error ??= answered("response_too_large", `${provider} sent an event of more than ${longestLine} bytes`)
+      }
+      if (size > bodyBytes && !over) error ??= answered("response_too_large", `${provider} sent an answer of more than ${bodyBytes} bytes`)
+    },
+    take: () => {
+      const taken = made
+      made = []
+      return taken
+    },
+    over: () => over,
+    error: () => error
+  }
+}

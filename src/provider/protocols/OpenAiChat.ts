@@ -1,0 +1,413 @@
+/** OpenAI's chat completions, as OpenAI and the many vendors that took it over speak it. */
+import { Effect } from "effect"
+import type { Choice, Delta, FilePart, FinishReason, ImagePart, Message, Part, StreamEvent, TextPart, ToolChoice, ToolResultPart } from "../../domain/Chat.ts"
+import { textOf } from "../../domain/Chat.ts"
+import { ProviderError } from "../../domain/ProviderError.ts"
+import type { ReportedUsage } from "../../domain/Usage.ts"
+import type { ErrorDialect, Pattern } from "../Faults.ts"
+import { answered, ofEvent } from "../Faults.ts"
+import type { ProviderCall } from "../ProviderAdapter.ts"
+import type { StreamReader } from "../ServerEvents.ts"
+import type { Feature } from "./Abilities.ts"
+import { budgetOf, effortOf } from "./Abilities.ts"
+import type { Collector } from "./Collector.ts"
+import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
+import type { Json } from "./Json.ts"
+import { codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
+import type { Protocol } from "./Protocol.ts"
+
+// --- wire types
+
+/** The vendor's name of a client protocol whose extra fields this one takes. */
+const protocol = "openai-chat"
+
+/** How a vendor departs from OpenAI. */
+export interface Quirks {
+  readonly lacks: ReadonlyArray<Feature>
+  readonly maxTokens: "max_tokens" | "max_completion_tokens"
+  readonly seed: "seed" | "random_seed"
+  /** A stream brings usage only where `stream_options` asks for it. */
+  readonly streamOptions: boolean
+  /** Knows the role `developer`; else it becomes `system`. */
+  readonly developerRole: boolean
+  /** Takes `user`, the end user's name. */
+  readonly user: boolean
+  /** Takes Anthropic's `cache_control` on parts; the others cache by themselves. */
+  readonly cacheControl: boolean
+  readonly reasoning: "reasoning_effort" | "reasoning"
+  /** Wants an assistant's thoughts back beside its tool calls. */
+  readonly reasoningBack: boolean
+  /** null: the vendor has no list of models. */
+  readonly modelsPath: string | null
+}
+
+export const openAiQuirks: Quirks = {
+  lacks: ["top_k", "files_by_url"],
+  maxTokens: "max_completion_tokens",
+  seed: "seed",
+  streamOptions: true,
+  developerRole: true,
+  user: true,
+  cacheControl: false,
+  reasoning: "reasoning_effort",
+  reasoningBack: false,
+  modelsPath: "/models"
+}
+
+// --- request out
+
+const dataUrl = (mediaType: string, data: string): string => `data:${mediaType};base64,${data}`
+
+const urlOf = (source: ImagePart["source"]): string => (source.type === "url" ? source.url : dataUrl(source.mediaType, source.data))
+
+const fileOf = (part: FilePart): Json =>
+  present({ filename: part.filename ?? "file", file_data: part.source.type === "data" ? urlOf(part.source) : undefined })
+
+const partOut = (part: Part, quirks: Quirks): Json | undefined => {
+  const mark = quirks.cacheControl && "cacheControl" in part ? { cache_control: part.cacheControl } : {}
+  switch (part.type) {
+    case "text":
+      return present({ type: "text", text: part.text, ...mark })
+    case "image":
+      return present({ type: "image_url", image_url: present({ url: urlOf(part.source), detail: part.detail }), ...mark })
+    case "file":
+      return present({ type: "file", file: fileOf(part), ...mark })
+    case "audio":
+      return { type: "input_audio", input_audio: { data: part.data, format: part.format } }
+    default:
+      return undefined
+  }
+}
+
+/** A single plain text is a string, as every vendor takes it; anything else a list of parts. */
+const contentOut = (parts: ReadonlyArray<Part>, quirks: Quirks): unknown => {
+  const out = parts.map((part) => partOut(part, quirks)).filter((part) => part !== undefined)
+  const [only] = out
+  return out.length === 1 && only?.["type"] === "text" && !("cache_control" in only) ? only["text"] : out
+}
+
+const assistantOut = (message: Message, quirks: Quirks): Json => {
+  const calls = message.content.filter((part) => part.type === "tool_call")
+  const said = message.content.filter((part) => part.type === "text")
+  const refused = message.content.filter((part) => part.type === "refusal").map((part) => part.text).join("")
+  const thought = message.content.filter((part) => part.type === "reasoning").map((part) => part.text).join("")
+  return {
+    ...present({
+      role: "assistant",
+      name: message.name,
+      refusal: refused || undefined,
+      reasoning_content: quirks.reasoningBack && calls.length > 0 ? thought || undefined : undefined,
+      tool_calls: calls.length === 0 ? undefined : calls.map((call) => ({
+        id: call.id,
+        type: "function",
+        function: { name: call.name, arguments: call.arguments }
+      }))
+    }),
+    content: said.length === 0 ? (calls.length > 0 || refused !== "" ? null : "") : contentOut(said, quirks)
+  }
+}
+
+/** Tool messages hold text only: images of a result follow in a user message. */
+const toolResultOut = (result: ToolResultPart, quirks: Quirks): Json => {
+  const texts: ReadonlyArray<TextPart> = result.content.filter((part) => part.type === "text")
+  const content = textOf(texts)
+  return {
+    role: "tool",
+    tool_call_id: result.toolCallId,
+    content: result.isError === true && !/error/i.test(content) ? `Error: ${content}` : texts.length > 1 ? contentOut(texts, quirks) : content
+  }
+}
+
+const messageOut = (message: Message, quirks: Quirks): ReadonlyArray<Json> => {
+  if (message.role === "assistant") return [assistantOut(message, quirks)]
+  const results = message.content.filter((part) => part.type === "tool_result")
+  const images = results.flatMap((result) => result.content.filter((part) => part.type === "image"))
+  const rest = [...images, ...message.content.filter((part) => part.type !== "tool_result")]
+  const role = message.role === "developer" && !quirks.developerRole ? "system" : message.role === "tool" ? "user" : message.role
+  const own = rest.length === 0 && results.length > 0 ? [] : [present({ role, name: message.name, content: contentOut(rest, quirks) })]
+  return [...results.map((result) => toolResultOut(result, quirks)), ...own]
+}
+
+const toolChoiceOut = (choice: ToolChoice | undefined): unknown =>
+  typeof choice === "object" ? { type: "function", function: { name: choice.name } } : choice
+
+const bodyOut = (call: ProviderCall, quirks: Quirks, stream: boolean): Json => {
+  const { request } = call
+  const format = request.responseFormat
+  const reasoning = quirks.reasoning === "reasoning_effort"
+    ? { reasoning_effort: effortOf(request.reasoning) }
+    : { reasoning: request.reasoning && present({ effort: request.reasoning.effort, max_tokens: request.reasoning.effort === undefined ? budgetOf(request.reasoning) : undefined }) }
+  return present({
+    ...(request.extra?.protocol === protocol ? request.extra.fields : {}),
+    model: call.upstreamModel,
+    messages: request.messages.flatMap((message) => messageOut(message, quirks)),
+    [quirks.maxTokens]: request.maxTokens,
+    temperature: request.temperature,
+    top_p: request.topP,
+    top_k: request.topK,
+    stop: request.stop,
+    [quirks.seed]: request.seed,
+    frequency_penalty: request.frequencyPenalty,
+    presence_penalty: request.presencePenalty,
+    logprobs: request.logprobs,
+    top_logprobs: request.topLogprobs,
+    n: request.n,
+    tools: request.tools?.map(({ description, name, parameters, strict }) => ({
+      type: "function",
+      function: present({ name, description, parameters, strict })
+    })),
+    tool_choice: toolChoiceOut(request.toolChoice),
+    parallel_tool_calls: request.parallelToolCalls,
+    response_format: format?.type === "json_schema"
+      ? { type: "json_schema", json_schema: present({ name: format.name, description: format.description, schema: format.schema, strict: format.strict }) }
+      : format,
+    ...reasoning,
+    user: quirks.user ? request.user : undefined,
+    stream: stream ? true : undefined,
+    stream_options: stream && quirks.streamOptions ? { include_usage: true } : undefined
+  })
+}
+
+// --- answer in
+
+const finishReasons: { readonly [reason: string]: FinishReason } = {
+  stop: "stop",
+  eos: "stop",
+  end_turn: "stop",
+  length: "length",
+  model_length: "length",
+  tool_calls: "tool_calls",
+  function_call: "tool_calls",
+  content_filter: "content_filter",
+  refusal: "refusal"
+}
+
+const reasonIn = (reason: string): FinishReason => finishReasons[reason] ?? "other"
+
+/** Of a message or a delta: its texts in order. Mistral writes thoughts and text as a list of parts. */
+const textsIn = (message: Json): ReadonlyArray<Delta> => {
+  const deltas: Array<Delta> = []
+  const thought = stringOf(message["reasoning_content"]) ?? stringOf(message["reasoning"])
+  if (thought !== undefined) deltas.push({ type: "reasoning", text: thought })
+  const content = message["content"]
+  const text = stringOf(content)
+  if (text !== undefined) deltas.push({ type: "text", text })
+  for (const part of listOf(content)) {
+    const words = stringOf(part["text"])
+    if (part["type"] === "thinking") {
+      deltas.push({ type: "reasoning", text: listOf(part["thinking"]).map((piece) => stringOf(piece["text"]) ?? "").join("") })
+    } else if (words !== undefined) deltas.push({ type: "text", text: words })
+  }
+  const refused = stringOf(message["refusal"])
+  if (refused !== undefined) deltas.push({ type: "refusal", text: refused })
+  return deltas
+}
+
+const argumentsIn = (value: unknown): string => (typeof value === "string" ? value : isJson(value) ? JSON.stringify(value) : "")
+
+const choiceIn = (choice: Json): Choice => {
+  const message = objectOf(choice["message"])
+  const parts = collector()
+  for (const delta of textsIn(message)) parts.push(delta)
+  for (const [index, call] of listOf(message["tool_calls"]).entries()) {
+    const made = objectOf(call["function"])
+    parts.push({
+      type: "tool_call",
+      index,
+      id: stringOf(call["id"]) ?? `call_${index}`,
+      name: stringOf(made["name"]) ?? "",
+      arguments: argumentsIn(made["arguments"])
+    })
+  }
+  const content = parts.parts()
+  return { content, finishReason: finishOf(reasonIn(stringOf(choice["finish_reason"]) ?? ""), content) }
+}
+
+/** xAI counts reasoning apart from the completion: its total shows it. */
+const usageIn = (value: unknown): ReportedUsage | undefined => {
+  if (!isJson(value)) return undefined
+  const details = objectOf(value["completion_tokens_details"])
+  const promptDetails = objectOf(value["prompt_tokens_details"])
+  const prompt = numberOf(value["prompt_tokens"])
+  const completion = numberOf(value["completion_tokens"])
+  const reasoning = numberOf(details["reasoning_tokens"])
+  const apart = prompt !== undefined && completion !== undefined && reasoning !== undefined && reasoning > 0 &&
+    value["total_tokens"] === prompt + completion + reasoning
+  return {
+    promptTokens: prompt,
+    cachedTokens: promptDetails["cached_tokens"] ?? value["prompt_cache_hit_tokens"],
+    cacheWriteTokens: promptDetails["cache_write_tokens"],
+    completionTokens: apart ? completion + reasoning : completion,
+    reasoningTokens: reasoning
+  }
+}
+
+const answerIn = (call: ProviderCall, body: unknown) => {
+  const answer = objectOf(body)
+  if (!Array.isArray(answer["choices"])) {
+    return isJson(answer["error"]) ? ofEvent(errors, body) : answered("malformed_response", "The provider's answer has no list of choices")
+  }
+  const choices = listOf(answer["choices"])
+  return completionOf(call, {
+    upstreamModel: stringOf(answer["model"]),
+    upstreamId: stringOf(answer["id"]),
+    choices: choices.map(choiceIn),
+    usage: usageIn(answer["usage"]),
+    logprobs: choices[0]?.["logprobs"]
+  })
+}
+
+// --- stream in
+
+interface OpenChoice {
+  readonly parts: Collector
+  finish: string | undefined
+  readonly logprobs: { content: Array<unknown>; refusal: Array<unknown> }
+  /** Ids of the tool calls, by index. */
+  readonly callIds: Array<string>
+}
+
+const listAt = (value: unknown, field: string): ReadonlyArray<unknown> => {
+  const list = objectOf(value)[field]
+  return Array.isArray(list) ? list : []
+}
+
+/** A new id means a new call, also for vendors that number none of them, or all alike. */
+const toolIndex = (ids: ReadonlyArray<string>, numbered: number | undefined, id: string | undefined): number => {
+  const taken = numbered === undefined || (id !== undefined && ids[numbered] !== undefined && ids[numbered] !== id)
+  if (!taken) return numbered
+  if (id === undefined) return Math.max(0, ids.length - 1)
+  const known = ids.indexOf(id)
+  return known < 0 ? ids.length : known
+}
+
+const toolDeltaIn = ({ callIds }: OpenChoice, call: Json): Delta => {
+  const made = objectOf(call["function"])
+  const given = stringOf(call["id"])
+  const name = stringOf(made["name"])
+  const index = toolIndex(callIds, numberOf(call["index"]), given)
+  const id = callIds[index] === undefined ? given ?? `call_${index}` : undefined
+  if (id !== undefined) callIds[index] = id
+  return {
+    type: "tool_call",
+    index,
+    ...(id === undefined ? {} : { id }),
+    ...(name === undefined ? {} : { name }),
+    arguments: argumentsIn(made["arguments"])
+  }
+}
+
+const reader = (call: ProviderCall) => (): StreamReader => {
+  const choices = new Map<number, OpenChoice>()
+  let usage: unknown
+  let id: string | undefined
+  let model: string | undefined
+
+  const openChoice = (index: number): OpenChoice => {
+    const open = choices.get(index) ?? { parts: collector(), finish: undefined, logprobs: { content: [], refusal: [] }, callIds: [] }
+    choices.set(index, open)
+    return open
+  }
+
+  /** Deltas of the first choice are handed on; the others wait for the end. */
+  const choiceDeltas = (choice: Json): ReadonlyArray<Delta> => {
+    const index = numberOf(choice["index"]) ?? 0
+    const open = openChoice(index)
+    const delta = objectOf(choice["delta"] ?? choice["message"])
+    const deltas = [...textsIn(delta), ...listOf(delta["tool_calls"]).map((item) => toolDeltaIn(open, item))]
+    for (const item of deltas) open.parts.push(item)
+    open.logprobs.content.push(...listAt(choice["logprobs"], "content"))
+    open.logprobs.refusal.push(...listAt(choice["logprobs"], "refusal"))
+    open.finish = stringOf(choice["finish_reason"]) ?? open.finish
+    return index === 0 ? deltas : []
+  }
+
+  const closed = ({ finish, parts }: OpenChoice): Choice => {
+    const content = parts.parts()
+    return { content, finishReason: finishOf(reasonIn(finish ?? "stop"), content) }
+  }
+
+  return {
+    event: ({ data, event }) => {
+      const chunk = objectOf(data)
+      if (isJson(chunk["error"]) || stringOf(chunk["error"]) !== undefined || event === "error") return ofEvent(errors, data)
+      id ??= stringOf(chunk["id"])
+      model ??= stringOf(chunk["model"])
+      usage = [chunk["usage"], objectOf(chunk["x_groq"])["usage"]].find(isJson) ?? usage
+      return listOf(chunk["choices"]).flatMap(choiceDeltas) satisfies ReadonlyArray<StreamEvent>
+    },
+    end: (marked) => {
+      const first = choices.get(0)
+      if (!marked && first?.finish === undefined) return interrupted()
+      const sorted = [...choices].sort(([a], [b]) => a - b).map(([, choice]) => choice)
+      const logprobs = first?.logprobs
+      return endOf(call, {
+        upstreamModel: model,
+        upstreamId: id,
+        choices: sorted.map(closed),
+        usage: usageIn(usage),
+        logprobs: logprobs === undefined || logprobs.content.length + logprobs.refusal.length === 0
+          ? undefined
+          : { content: logprobs.content, refusal: logprobs.refusal.length === 0 ? null : logprobs.refusal }
+      })
+    }
+  }
+}
+
+// --- errors in
+
+const patterns: ReadonlyArray<Pattern> = [
+  { fault: "context_overflow", code: /^(context_length_exceeded|string_above_max_length|model_max_prompt_tokens_exceeded)$/ },
+  {
+    fault: "context_overflow",
+    status: [200, 400, 413, 422, 500],
+    message:
+      /maximum context length|context (length|window|size)( of| is)?.*(exceed|too|overflow)|exceed\w*.{0,40}(context|max(imum)? (input|prompt)? ?tokens?)|prompt (is )?too (long|large)|too many (input |prompt )?tokens|input is too long|reduce the length of the (messages|prompt)/i
+  },
+  { fault: "quota_exhausted", code: /^(insufficient_quota|billing_(not_active|hard_limit_reached|error)|insufficient_balance|quota_exceeded)$/ },
+  {
+    fault: "quota_exhausted",
+    message: /exceeded your current quota|insufficient (balance|credits?|funds|quota)|out of call volume quota|credits? (have |has )?(run out|been exhausted)|payment required/i
+  },
+  { fault: "content_filter", code: /^(content_policy_violation|content_filter|ResponsibleAIPolicyViolation|moderation_blocked)$/ },
+  { fault: "authentication", code: /^(invalid_api_key|authentication_error|invalid_authentication|account_deactivated)$/ },
+  { fault: "model_not_found", status: [400, 404], code: /^(model_not_found|DeploymentNotFound|invalid_model|model_not_available)$/ },
+  { fault: "model_not_found", status: [400], message: /model .{1,120}(does not exist|not found|is not (a )?(valid|supported|available))|(invalid|unknown|no such) model/i },
+  { fault: "overloaded", status: [503, 529], message: /overloaded|at capacity|high demand/i },
+  { fault: "overloaded", code: /^(overloaded|overloaded_error|engine_overloaded|slow_down)$/ },
+  { fault: "overloaded", status: [200], message: /overloaded|at capacity/i },
+  { fault: "rate_limited", code: /^(rate_limit_exceeded|rate_limit_error|too_many_requests|requests|tokens)$/ }
+]
+
+/** `{"error": {…}}` mostly; also a text under `error`, FastAPI's `detail`, and Mistral's and Cohere's bare `message`. */
+const readError: ErrorDialect["read"] = (body) => {
+  if (!isJson(body)) return Array.isArray(body) ? readError(body[0]) : undefined
+  const error = isJson(body["error"]) ? body["error"] : body
+  const detail = error["detail"]
+  const message = stringOf(error["message"]) ?? stringOf(body["error"]) ?? stringOf(detail) ??
+    stringOf(objectOf(error["message"])["detail"]) ?? (detail === undefined ? undefined : JSON.stringify(detail))
+  const code = codeOf(error["code"])
+  const type = stringOf(error["type"])
+  return message === undefined && code === undefined && type === undefined
+    ? undefined
+    : { message, code: code ?? stringOf(objectOf(error["innererror"])["code"]), type, param: stringOf(error["param"]) }
+}
+
+const errors: ErrorDialect = { read: readError, patterns }
+
+// --- the protocol
+
+const models = (quirks: Quirks, vendor: string): Protocol["models"] => (endpoint, apiKey) =>
+  quirks.modelsPath === null
+    ? Effect.fail(new ProviderError({ fault: "unsupported", message: `${vendor} has no list of models: only a call shows whether the key works`, sent: false }))
+    : Effect.map(endpoint.json({ path: quirks.modelsPath, apiKey, errors }), (body) =>
+      listOf(Array.isArray(body) ? body : objectOf(body)["data"]).flatMap((model) => stringOf(model["id"]) ?? []))
+
+export const openAiChat = (vendor: string, quirks: Quirks): Protocol => ({
+  vendor,
+  lacks: quirks.lacks,
+  request: (call, stream) => ({ path: "/chat/completions", body: bodyOut(call, quirks, stream), apiKey: call.apiKey, errors }),
+  answerIn,
+  reader,
+  models: models(quirks, vendor)
+})

@@ -1,0 +1,229 @@
+import { assert, layer } from "@effect/vitest"
+import { Effect } from "effect"
+import { text, textOf } from "../../../src/domain/Chat.ts"
+import { ask } from "../../support/Doubles.ts"
+import { afterTools, asJson, png, schema, weather, withImages, withTools } from "../Conversation.ts"
+import { callOf, collect, Fake, fakeAdapter, key, layer as harness, run } from "../Harness.ts"
+
+layer(harness, { excludeTestServices: true })("Gemini's generateContent", (it) => {
+  const model = "gemini-2.5-pro"
+  const start = Effect.gen(function*() {
+    const fake = yield* Fake
+    fake.reset()
+    const lastBody = () => fake.calls.at(-1)?.body
+    return { fake, adapter: yield* fakeAdapter("gemini"), lastBody }
+  })
+
+  it.effect("a plain answer comes with its text, model, id and usage, thoughts counted as completion", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      fake.script(model, { text: "Hello there", usage: { prompt: 20, completion: 7, cached: 5, reasoning: 2 } })
+      const completion = yield* adapter.complete(callOf(model))
+      assert.deepInclude(completion, { content: [text("Hello there")], finishReason: "stop", upstreamModel: model })
+      assert.deepInclude(completion.usage, { promptTokens: 20, cachedTokens: 5, completionTokens: 7, reasoningTokens: 2, estimated: false })
+    }).pipe(Effect.scoped))
+
+  it.effect("a stream's deltas are the plain answer's, with its thoughts", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      fake.script(model, { text: "Hello there, how are you?", reasoning: "hm", usage: { prompt: 20, completion: 17 } })
+      const { completion, deltas } = yield* collect(adapter, callOf(model))
+      assert.isAbove(deltas.length, 2)
+      assert.deepStrictEqual(completion.content, [{ type: "reasoning", text: "hm" }, text("Hello there, how are you?")])
+      assert.deepInclude(completion.usage, { promptTokens: 20, completionTokens: 17, estimated: false })
+      assert.strictEqual(fake.calls.at(-1)?.query.get("alt"), "sse")
+    }).pipe(Effect.scoped))
+
+  it.effect("every parameter goes out under Gemini's name, the key in a header and never in the URL", () =>
+    Effect.gen(function*() {
+      const { adapter, fake, lastBody } = yield* start
+      yield* adapter.complete(callOf(model, {
+        messages: [{ role: "system", content: [text("Be brief.")] }, { role: "user", content: [text("Hi")] }],
+        maxTokens: 50,
+        temperature: 0.5,
+        topP: 0.9,
+        topK: 5,
+        stop: ["END"],
+        seed: 7,
+        frequencyPenalty: 0.1,
+        presencePenalty: 0.2,
+        n: 2,
+        tools: [weather],
+        toolChoice: { name: "weather" },
+        reasoning: { budgetTokens: 2048 },
+        user: "u1",
+        extra: { protocol: "gemini", fields: { safetySettings: [], generationConfig: { mediaResolution: "LOW" } } }
+      }))
+      assert.deepStrictEqual(lastBody(), {
+        safetySettings: [],
+        systemInstruction: { parts: [{ text: "Be brief." }] },
+        contents: [{ role: "user", parts: [{ text: "Hi" }] }],
+        tools: [{ functionDeclarations: [{ name: "weather", description: weather.description, parametersJsonSchema: weather.parameters }] }],
+        toolConfig: { functionCallingConfig: { mode: "ANY", allowedFunctionNames: ["weather"] } },
+        generationConfig: {
+          mediaResolution: "LOW",
+          maxOutputTokens: 50,
+          temperature: 0.5,
+          topP: 0.9,
+          topK: 5,
+          stopSequences: ["END"],
+          seed: 7,
+          frequencyPenalty: 0.1,
+          presencePenalty: 0.2,
+          candidateCount: 2,
+          thinkingConfig: { includeThoughts: true, thinkingBudget: 2048 }
+        }
+      })
+      const { headers, path, query } = fake.calls.at(-1) ?? assert.fail()
+      assert.propertyVal(headers, "x-goog-api-key", key)
+      assert.notInclude(`${path}?${query}`, key)
+    }).pipe(Effect.scoped))
+
+  for (const stream of [false, true]) {
+    it.effect(`parallel function calls come in order, with ids of their own (stream: ${stream})`, () =>
+      Effect.gen(function*() {
+        const { adapter } = yield* start
+        const asked = "use tool weather {\"city\":\"Oslo\"} and use tool clock {\"city\":\"Rome\"}"
+        const { content, finishReason } = yield* run(adapter, callOf(model, withTools(asked)), stream)
+        assert.strictEqual(finishReason, "tool_calls")
+        const calls = content.filter((part) => part.type === "tool_call")
+        assert.deepStrictEqual(calls.map((call) => [call.name, JSON.parse(call.arguments)]), [["weather", { city: "Oslo" }], ["clock", { city: "Rome" }]])
+        assert.strictEqual(new Set(calls.map(({ id }) => id)).size, 2)
+      }).pipe(Effect.scoped))
+
+    it.effect(`a schema's answer is JSON (stream: ${stream})`, () =>
+      Effect.gen(function*() {
+        const { adapter, lastBody } = yield* start
+        const { content } = yield* run(adapter, callOf(model, asJson("Oslo")), stream)
+        assert.deepStrictEqual(JSON.parse(textOf(content)), { city: "Oslo" })
+        assert.deepInclude(lastBody(), { generationConfig: { responseMimeType: "application/json", responseJsonSchema: schema } })
+      }).pipe(Effect.scoped))
+
+    it.effect(`several candidates are alternatives (stream: ${stream})`, () =>
+      Effect.gen(function*() {
+        const { adapter } = yield* start
+        const { alternatives, content } = yield* run(adapter, callOf(model, { ...ask("Hi"), n: 2 }), stream)
+        assert.deepStrictEqual(alternatives?.map((choice) => choice.content), [content])
+      }).pipe(Effect.scoped))
+
+    it.effect(`39: a blocked prompt is passed on as a finish reason (stream: ${stream})`, () =>
+      Effect.gen(function*() {
+        const { adapter, fake } = yield* start
+        const body = JSON.stringify({ promptFeedback: { blockReason: "SAFETY" }, usageMetadata: { promptTokenCount: 5 } })
+        fake.script(model, {
+          raw: stream
+            ? { body: `data: ${body}\r\n\r\n`, headers: { "content-type": "text/event-stream" } }
+            : { body, headers: { "content-type": "application/json" } }
+        })
+        assert.deepInclude(yield* run(adapter, callOf(model), stream), { content: [], finishReason: "content_filter" })
+      }).pipe(Effect.scoped))
+
+    it.effect(`a thought's signature comes back on the very part that it signed (stream: ${stream})`, () =>
+      Effect.gen(function*() {
+        const { adapter, fake, lastBody } = yield* start
+        const body = JSON.stringify({
+          candidates: [{
+            content: { role: "model", parts: [{ text: "hm", thought: true }, { functionCall: { name: "weather", args: {} }, thoughtSignature: "c2ln" }] },
+            finishReason: "STOP"
+          }],
+          responseId: "r"
+        })
+        fake.script(model, {
+          raw: stream
+            ? { body: `data: ${body}\r\n\r\n`, headers: { "content-type": "text/event-stream" } }
+            : { body, headers: { "content-type": "application/json" } }
+        })
+        const { content } = yield* run(adapter, callOf(model), stream)
+        yield* adapter.complete(callOf(model, {
+          messages: [
+            { role: "user", content: [text("Hi")] },
+            { role: "assistant", content },
+            { role: "tool", content: [{ type: "tool_result", toolCallId: "call_r_0", content: [text("sunny")] }] }
+          ]
+        }))
+        assert.deepNestedPropertyVal(lastBody(), "contents[1].parts", [
+          { functionCall: { id: "call_r_0", name: "weather", args: {} }, thoughtSignature: "c2ln" }
+        ])
+      }).pipe(Effect.scoped))
+  }
+
+  it.effect("function calls and results go back by name, an error as an error", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const { content } = yield* adapter.complete(callOf(model, afterTools))
+      assert.include(textOf(content), "got from the tool")
+      assert.deepNestedPropertyVal(lastBody(), "contents[1]", {
+        role: "model",
+        parts: [
+          { text: "Let me look." },
+          { functionCall: { id: "call_1", name: "weather", args: { city: "Oslo" } } },
+          { functionCall: { id: "call_2", name: "clock", args: { city: "Oslo" } } }
+        ]
+      })
+      assert.deepNestedPropertyVal(lastBody(), "contents[2]", {
+        role: "user",
+        parts: [
+          { functionResponse: { id: "call_1", name: "weather", response: { sky: "clear" } } },
+          { functionResponse: { id: "call_2", name: "clock", response: { error: "no such city" } } }
+        ]
+      })
+    }).pipe(Effect.scoped))
+
+  it.effect("calls that another vendor made pass the third generation's check of signatures", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      yield* adapter.complete(callOf("gemini-3-pro", { ...afterTools, reasoning: { effort: "low" } }))
+      assert.deepNestedPropertyVal(lastBody(), "contents[1].parts[1].thoughtSignature", "skip_thought_signature_validator")
+      assert.notNestedProperty(lastBody(), "contents[1].parts[2].thoughtSignature")
+      assert.deepNestedPropertyVal(lastBody(), "generationConfig.thinkingConfig", { includeThoughts: true, thinkingLevel: "low" })
+    }).pipe(Effect.scoped))
+
+  it.effect("images, audio and files go out as inline data or by address", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const [{ content }] = [withImages.messages[0] ?? assert.fail()]
+      yield* adapter.complete(callOf(model, { messages: [{ role: "user", content: [...content, { type: "audio", data: "AAAA", format: "wav" }] }] }))
+      assert.deepNestedPropertyVal(lastBody(), "contents[0].parts", [
+        { text: "What is this?" },
+        { inlineData: { mimeType: "image/png", data: png } },
+        { fileData: { fileUri: "https://example.com/a.png" } },
+        { inlineData: { mimeType: "audio/wav", data: "AAAA" } }
+      ])
+    }).pipe(Effect.scoped))
+
+  it.effect("log probabilities are in OpenAI's shape", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const body = {
+        candidates: [{
+          content: { parts: [{ text: "Hi" }] },
+          finishReason: "STOP",
+          logprobsResult: {
+            chosenCandidates: [{ token: "Hi", logProbability: -0.1 }],
+            topCandidates: [{ candidates: [{ token: "Ho", logProbability: -2 }] }]
+          }
+        }]
+      }
+      fake.script(model, { raw: { body: JSON.stringify(body), headers: { "content-type": "application/json" } } })
+      const { logprobs } = yield* adapter.complete(callOf(model, { ...ask("Hi"), logprobs: true }))
+      assert.deepStrictEqual(logprobs, {
+        content: [{ token: "Hi", logprob: -0.1, bytes: null, top_logprobs: [{ token: "Ho", logprob: -2, bytes: null }] }],
+        refusal: null
+      })
+    }).pipe(Effect.scoped))
+
+  it.effect("what Gemini can't do is refused by name; a bad key, said with 400, is a bad key", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const refused = yield* Effect.flip(adapter.complete(callOf(model, withTools("Hi", { parallelToolCalls: false }))))
+      assert.deepInclude({ ...refused }, { fault: "unsupported", param: "parallel_tool_calls", sent: false })
+      fake.script(model, { error: "invalid_key" })
+      assert.deepInclude({ ...(yield* Effect.flip(adapter.complete(callOf(model)))) }, { fault: "authentication", status: 400 })
+    }).pipe(Effect.scoped))
+
+  it.effect("models are listed by name, without their folder", () =>
+    Effect.gen(function*() {
+      const { adapter } = yield* start
+      assert.include(yield* adapter.models(callOf(model).apiKey), "gemini-2.5-flash")
+    }).pipe(Effect.scoped))
+})
