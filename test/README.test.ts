@@ -1,11 +1,129 @@
-import { assert, describe, it } from "@effect/vitest"
-import { readFileSync } from "node:fs"
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import type { ChildProcess } from "node:child_process"
+import { spawn, spawnSync } from "node:child_process"
+import { once } from "node:events"
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs"
+import { createServer } from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
 import { generated } from "../scripts/docs.ts"
 
-const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8")
+const root = fileURLToPath(new URL("..", import.meta.url))
+const readme = readFileSync(join(root, "README.md"), "utf8")
+
+/** The shell blocks of one kind, in the README's order: "```sh tour". */
+const blocks = (kind: string): ReadonlyArray<string> =>
+  [...readme.matchAll(/^```sh (\w+)\n([^]*?)^```$/gm)].flatMap(([, name, code]) => (name === kind && code !== undefined ? [code] : []))
+
+const freePort = async (): Promise<number> => {
+  const server = createServer().listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const address = server.address()
+  server.close()
+  await once(server, "close")
+  return typeof address === "object" && address !== null ? address.port : 0
+}
+
+const curl = spawnSync("curl", ["--version"]).status === 0
 
 describe("README", () => {
   it("has the parts that are made from the code as `npm run docs` writes them", () => {
     assert.strictEqual(generated(readme), readme)
+  })
+
+  it("names `npm test` as the command that tests", () => {
+    assert.deepStrictEqual(blocks("test"), ["npm test\n"])
+  })
+
+  // The commands are run one after another, as a reader would, with other ports and another folder.
+  describe.runIf(curl)("its commands", () => {
+    const folder = mkdtempSync(join(tmpdir(), "tokenhub-readme-"))
+    const children: Array<ChildProcess> = []
+    let ports: { readonly hub: number; readonly fake: number }
+    let log = ""
+
+    const adapted = (command: string) => command.replaceAll("8080", String(ports.hub)).replaceAll("9100", String(ports.fake))
+
+    const start = (command: string, ready: RegExp, env: Record<string, string> = {}) =>
+      new Promise<void>((resolve, reject) => {
+        const child = spawn("sh", ["-c", adapted(command)], { cwd: root, env: { ...process.env, ...env }, detached: true, stdio: ["ignore", "pipe", "pipe"] })
+        children.push(child)
+        let seen = ""
+        const look = (chunk: Buffer) => {
+          seen += chunk.toString()
+          log += chunk.toString()
+          if (ready.test(seen)) resolve()
+        }
+        child.stdout.on("data", look)
+        child.stderr.on("data", look)
+        child.on("exit", (code) => reject(new Error(`${command} ended with ${code}: ${seen}`)))
+      })
+
+    /** Runs a command to its end. An HTTP status of 400 or more is a failure: curl reads that from its own file of defaults. */
+    const run = async (command: string) => {
+      const child = spawn("sh", ["-e", "-c", adapted(command)], {
+        cwd: folder,
+        env: { ...process.env, CURL_HOME: folder },
+        stdio: ["ignore", "pipe", "pipe"]
+      })
+      let out = ""
+      child.stdout.on("data", (chunk) => out += chunk)
+      child.stderr.on("data", (chunk) => out += chunk)
+      const [code] = await once(child, "close")
+      assert.strictEqual(code, 0, `${command}\n${out}`)
+      return out
+    }
+
+    beforeAll(async () => {
+      ports = { hub: await freePort(), fake: await freePort() }
+      writeFileSync(join(folder, ".curlrc"), "fail-with-body\n")
+      await start("npm run fake-provider -- --port 9100", /openai http/)
+      await start(blocks("start")[0] ?? "", /First answer/, {
+        TOKENHUB_PORT: String(ports.hub),
+        TOKENHUB_DB_PATH: join(folder, "tokenhub.db"),
+        TOKENHUB_VAULT_ITERATIONS: "100000",
+        TOKENHUB_LOG_FORMAT: "json"
+      })
+    }, 60_000)
+
+    afterAll(async () => {
+      for (const child of children) {
+        child.removeAllListeners("exit")
+        if (child.exitCode === null && child.pid !== undefined) {
+          const ended = once(child, "exit")
+          process.kill(-child.pid, "SIGTERM")
+          await ended
+        }
+      }
+      rmSync(folder, { recursive: true, force: true })
+    }, 60_000)
+
+    it("a tour with curl", async () => {
+      const tour = blocks("tour")
+      assert.isAbove(tour.length, 6)
+      const seen: Array<string> = []
+      for (const block of tour) seen.push(await run(block))
+      const all = seen.join("\n")
+      assert.include(all, "Provider added successfully")
+      assert.include(all, "Model added successfully")
+      assert.match(all, /"valid":\s*true/)
+      assert.include(all, "\"initial_plan\"")
+      assert.include(all, "event: run.completed")
+      assert.include(all, "tokenhub_requests_total{")
+      assert.notInclude(all + log, "sk-lab-key")
+    }, 60_000)
+
+    it("the smoke check", async () => {
+      const out = await run(`npm --prefix ${root} run smoke -- http://127.0.0.1:8080`)
+      assert.match(out, /^\d+ passed, 0 failed$/m)
+    }, 60_000)
+
+    it("keys, rotation and backup", async () => {
+      assert.match((await run(blocks("keys")[0] ?? "")), /th_[0-9A-Za-z]{36}/)
+      await run(blocks("rotate")[0] ?? "")
+      await run(blocks("backup")[0] ?? "")
+      assert.isAbove(statSync(join(folder, "tokenhub-backup.db")).size, 10_000)
+    }, 60_000)
   })
 })
