@@ -2,7 +2,6 @@
 import { Context, Effect, Schema, SchemaGetter, SchemaIssue } from "effect"
 import { HttpApi } from "effect/http-api"
 import { hash } from "node:crypto"
-import { type NanoDollars, formatUsd } from "../domain/Money.ts"
 
 export const described = <S extends Schema.Top>(schema: S, description: string) => schema.annotate({ description })
 
@@ -32,8 +31,6 @@ export const struct = <const F extends Schema.Struct.Fields>(fields: F) =>
 
 /** Unix milliseconds as ISO 8601. */
 export const iso = (at: number): string => new Date(at).toISOString()
-
-export const usd = (amount: NanoDollars): string => formatUsd(amount)
 
 type Present<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
 

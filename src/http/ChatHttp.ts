@@ -14,6 +14,7 @@ import { Settings } from "../Settings.ts"
 import { Api } from "./Api.ts"
 import { Caller } from "./Authentication.ts"
 import { readJson, tooLarge } from "./BodyLimit.ts"
+import * as ChatAnswer from "./ChatAnswer.ts"
 import type { ChatCall } from "./ChatWire.ts"
 import * as ChatWire from "./ChatWire.ts"
 import { Drain } from "./Drain.ts"
@@ -56,13 +57,13 @@ export const ChatHttp = HttpApiBuilder.group(
         stallMs: streamIdleTimeoutMs,
         produce: (emit) =>
           Effect.gen(function*() {
-            yield* emit(ChatWire.started(run.id, run.mode))
+            yield* emit(ChatAnswer.started(run.id, run.mode))
             const last = yield* orchestrator.run(run, ErrorEnvelope.describe, (event) => {
-              const told = ChatWire.eventOf(event)
+              const told = ChatAnswer.eventOf(event)
               return told === undefined ? Effect.void : emit(told)
             }).pipe(
               Effect.raceFirst(Effect.andThen(drain.cut, Effect.fail(shuttingDown))),
-              Effect.map(ChatWire.completed),
+              Effect.map(ChatAnswer.completed),
               Effect.catchCause((cause) => failed(cause, run.id))
             )
             yield* emit(last)
@@ -96,7 +97,7 @@ const failed = (cause: Cause.Cause<RequestError>, id: string): Effect.Effect<Eve
 }
 
 const answer = (result: RunResult): Response =>
-  HttpServerResponse.jsonUnsafe(ChatWire.answerOf(result), {
+  HttpServerResponse.jsonUnsafe(ChatAnswer.answerOf(result), {
     headers: {
       "x-tokenhub-model": result.model,
       "x-tokenhub-provider": result.provider,

@@ -1,19 +1,15 @@
-/** `POST /v1/chat` on the wire: from its JSON to the canonical request, and from the run's result and events to its JSON. */
+/** `POST /v1/chat` on the wire: from its JSON to the canonical request. What goes back is `ChatAnswer.ts`. */
 import { Result, Schema } from "effect"
-import type { ChatRequest as CanonicalRequest, Delta, FilePart, ImagePart, Message, Part, ResponseFormat, Source, TextPart, Tool } from "../domain/Chat.ts"
-import { text, textOf, toolCallsOf } from "../domain/Chat.ts"
-import type { RequestId } from "../domain/Ids.ts"
-import { formatUsd, rateFromDollarsPer1k } from "../domain/Money.ts"
+import type { ChatRequest as CanonicalRequest, FilePart, ImagePart, Message, Part, ResponseFormat, Source, TextPart, Tool } from "../domain/Chat.ts"
+import { text } from "../domain/Chat.ts"
+import { rateFromDollarsPer1k } from "../domain/Money.ts"
 import type { RoutingPolicy } from "../domain/Policy.ts"
 import { defaultPolicy } from "../domain/Policy.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
-import type { Usage } from "../domain/Usage.ts"
-import { totalTokens } from "../domain/Usage.ts"
-import type { RunEvent, RunRequest, RunResult } from "../orchestrate/Run.ts"
-import type { ChatAnswer } from "./ChatApi.ts"
+import type { RunRequest } from "../orchestrate/Run.ts"
 import { ChatRequest, chatPath, Options, Policy } from "./ChatApi.ts"
 import type * as ChatApi from "./ChatApi.ts"
-import type { NamedEvent } from "./EventStream.ts"
+import { defined } from "./Json.ts"
 import { invalidRequest } from "./Route.ts"
 
 type Wire = ChatApi.ChatRequest
@@ -24,8 +20,6 @@ export interface ChatCall extends Omit<RunRequest, "id" | "clientKey"> {
   /** Whether a message has an image, a file or a recording: only then may a body be very large. */
   readonly media: boolean
 }
-
-// --- request in
 
 /** Top-level fields whose content is JSON Schema, the client's own data. */
 export const schemaFields: ReadonlySet<string> = new Set(["tools", "response_format"])
@@ -95,11 +89,6 @@ const callOf = (wire: Wire, body: { readonly [name: string]: unknown }): ChatCal
     media: messages.some(({ content }) => content.some((part) => part.type === "image" || part.type === "file" || part.type === "audio"))
   }
 }
-
-/** `{[name]: value}`, or nothing where the value is absent or null. */
-const defined = <K extends string, A>(name: K, value: A | null | undefined): { readonly [P in K]?: A } =>
-  // A computed key widens to an index signature.
-  value === null || value === undefined ? {} : { [name]: value } as { readonly [P in K]: A }
 
 const mapped = <A, B>(value: A | null | undefined, f: (value: A) => B): B | undefined =>
   value === null || value === undefined ? undefined : f(value)
@@ -220,95 +209,3 @@ const sourceOf = (url: string, param: string): Source => {
   if (/^https?:\/\/[^/]/i.test(url)) return { type: "url", url }
   throw new InvalidRequest({ message: `${param}: must be an http or https URL, or a data URL with base64`, param })
 }
-
-// --- answer out
-
-const usageOf = (usage: Usage) => ({
-  prompt_tokens: usage.promptTokens,
-  completion_tokens: usage.completionTokens,
-  total_tokens: totalTokens(usage)
-})
-
-const toolCalls = (content: ReadonlyArray<Part>): Pick<ChatAnswer, "tool_calls"> => {
-  const calls = toolCallsOf(content)
-  return calls.length === 0
-    ? {}
-    : { tool_calls: calls.map(({ arguments: json, id, name }) => ({ id, type: "function", function: { name, arguments: json } })) }
-}
-
-/** The texts of the parts of one type, joined; undefined: there are none. */
-const joined = (content: ReadonlyArray<Part>, type: "refusal" | "reasoning"): string | undefined => {
-  const texts = content.flatMap((part) => (part.type === type ? [part.text] : []))
-  return texts.length === 0 ? undefined : texts.join("")
-}
-
-/** The 200 body. */
-export const answerOf = ({ attempts, completion, cost, degraded, details, id, model, provider, usage }: RunResult): ChatAnswer => ({
-  id,
-  response: textOf(completion.content),
-  model,
-  provider,
-  finish_reason: completion.finishReason,
-  tokens_used: totalTokens(usage),
-  usage: usageOf(usage),
-  cost_usd: formatUsd(cost),
-  degraded,
-  attempts: attempts.map((attempt) => ({
-    step: attempt.step,
-    model: attempt.model,
-    provider: attempt.provider,
-    outcome: attempt.outcome,
-    ...defined("reason", attempt.reason),
-    duration_ms: attempt.durationMs,
-    usage: usageOf(attempt.usage),
-    cost_usd: formatUsd(attempt.cost)
-  })),
-  ...toolCalls(completion.content),
-  ...defined("refusal", joined(completion.content, "refusal")),
-  ...defined("reasoning", joined(completion.content, "reasoning")),
-  ...defined("alternatives", completion.alternatives?.map(({ content, finishReason }) => ({
-    response: textOf(content),
-    finish_reason: finishReason,
-    ...toolCalls(content)
-  }))),
-  ...defined("logprobs", completion.logprobs),
-  ...details
-})
-
-// --- stream out
-
-export const started = (id: RequestId, mode: string): NamedEvent => ({ name: "run.started", data: { id, mode } })
-
-const deltaOf = (delta: Delta): { readonly [name: string]: unknown } => {
-  switch (delta.type) {
-    case "text":
-      return { text: delta.text }
-    case "reasoning":
-      return { reasoning: delta.text }
-    case "refusal":
-      return { refusal: delta.text }
-    case "tool_call": {
-      const { arguments: json, id, index, name } = delta
-      return { tool_call: { index, ...defined("id", id), ...defined("name", name), arguments: json } }
-    }
-  }
-}
-
-/** What this door tells of a run's event; undefined: nothing. */
-export const eventOf = (event: RunEvent): NamedEvent | undefined => {
-  switch (event.type) {
-    case "call.started":
-    case "step.frame":
-      return undefined
-    case "step.started":
-      return { name: event.type, data: { step: event.step } }
-    case "step.delta":
-      return { name: event.type, data: { step: event.step, ...deltaOf(event.delta), final: event.final } }
-    case "step.completed": {
-      const { cost, model, provider, usage } = event.result
-      return { name: event.type, data: { step: event.step, model, provider, usage: usageOf(usage), cost_usd: formatUsd(cost) } }
-    }
-  }
-}
-
-export const completed = (result: RunResult): NamedEvent => ({ name: "run.completed", data: answerOf(result) })

@@ -94,3 +94,8 @@ export const parse = (bytes: Buffer, free = none): Result.Result<unknown, Invali
     ? Result.succeed(value)
     : invalid(`The field '${formatPath(found)}' has a name that is not allowed`, formatPath(found))
 }
+
+/** `{[name]: value}`, or nothing where the value is absent or null. */
+export const defined = <K extends string, A>(name: K, value: A | null | undefined): { readonly [P in K]?: A } =>
+  // A computed key widens to an index signature.
+  value === null || value === undefined ? {} : { [name]: value } as { readonly [P in K]: A }

@@ -39,7 +39,9 @@ export const KeysApi = HttpApiGroup.make("keys")
   .add(
     HttpApiEndpoint.post("create", "/keys", {
       payload: NewKey,
-      success: Schema.Struct({ ...key, key: described(Schema.String, "The key itself, in this answer only") }).pipe(HttpApiSchema.status(201)),
+      success: Schema.Struct({ ...key, key: described(Schema.String, "The key itself, in this answer only") }).pipe(
+        HttpApiSchema.status(201)
+      ),
       error: ErrorEnvelope.errors
     }).annotate(OpenApi.Summary, "Makes a client key for /v1"),
     HttpApiEndpoint.get("list", "/keys", { success: Schema.Struct({ keys: Schema.Array(ClientKey) }), error: ErrorEnvelope.errors })

@@ -71,7 +71,8 @@ const filter = optional(Schema.String)
 
 const Feed = described(
   Schema.String,
-  "Events named request, each with one settled request as data, and dropped ({missed}) where the reader was too slow; comment lines meanwhile"
+  "Events named request, each with one settled request as data, and dropped ({missed}) where the reader was too slow; comment "
+    + "lines meanwhile"
 ).pipe(HttpApiSchema.asText({ contentType: "text/event-stream" }))
 
 const DatabaseFile = described(Schema.Uint8Array, "A SQLite database").pipe(

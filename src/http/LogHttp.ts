@@ -79,7 +79,11 @@ export const LogHttp = HttpApiBuilder.group(
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("backup", () =>
         Effect.gen(function*() {
-          const file = yield* record(backup.file, (file) => ({ action: "backup.create", target: "database", after: { bytes: file.length } }))
+          const file = yield* record(backup.file, ({ length }) => ({
+            action: "backup.create",
+            target: "database",
+            after: { bytes: length }
+          }))
           const headers = fileHeaders("tokenhub", "db", yield* Clock.currentTimeMillis)
           return HttpServerResponse.uint8Array(file, { contentType: "application/vnd.sqlite3", headers })
         }).pipe(Effect.catch(ErrorEnvelope.respond)))

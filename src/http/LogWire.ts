@@ -2,9 +2,10 @@
 import type { AuditEntry } from "../account/AuditLog.ts"
 import type { RequestRow, UsageRow } from "../account/Ledger.ts"
 import type { Attempt } from "../domain/Attempt.ts"
+import { formatUsd } from "../domain/Money.ts"
 import type { Usage } from "../domain/Usage.ts"
 import { totalTokens } from "../domain/Usage.ts"
-import { iso, usd } from "./AdminWire.ts"
+import { iso } from "./AdminWire.ts"
 
 const tokensOf = (usage: Usage) => ({
   prompt_tokens: usage.promptTokens,
@@ -27,8 +28,8 @@ export const shownRequest = (row: RequestRow) => ({
   error_code: row.errorCode,
   duration_ms: row.durationMs,
   usage: tokensOf(row.usage),
-  reserved_usd: usd(row.reserved),
-  cost_usd: usd(row.cost)
+  reserved_usd: formatUsd(row.reserved),
+  cost_usd: formatUsd(row.cost)
 })
 
 export const shownAttempt = (attempt: Attempt) => ({
@@ -42,7 +43,7 @@ export const shownAttempt = (attempt: Attempt) => ({
   duration_ms: attempt.durationMs,
   ...(attempt.timeToFirstTokenMs === undefined ? {} : { time_to_first_token_ms: attempt.timeToFirstTokenMs }),
   usage: tokensOf(attempt.usage),
-  cost_usd: usd(attempt.cost)
+  cost_usd: formatUsd(attempt.cost)
 })
 
 type Sums = Omit<UsageRow, "group" | "bucket">
@@ -56,7 +57,7 @@ const sumsOf = (sums: Sums) => ({
   cached_tokens: sums.cachedTokens,
   completion_tokens: sums.completionTokens,
   total_tokens: sums.promptTokens + sums.completionTokens,
-  cost_usd: usd(sums.cost)
+  cost_usd: formatUsd(sums.cost)
 })
 
 export const shownUsage = (row: UsageRow) => ({

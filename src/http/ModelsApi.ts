@@ -18,7 +18,9 @@ const contextSize = described(tokens, "Tokens that prompt and completion may hav
 
 const settings = {
   cost_per_1k_tokens: nullable(described(rate, "Dollars per 1,000 tokens of either kind; null: unpriced")),
-  upstream_name: optional(described(Schema.NonEmptyString.check(Schema.isMaxLength(512)), "What the provider calls the model; absent: its name")),
+  upstream_name: optional(
+    described(Schema.NonEmptyString.check(Schema.isMaxLength(512)), "What the provider calls the model; absent: its name")
+  ),
   input_cost_per_1k: optional(described(rate, "Dollars per 1,000 prompt tokens")),
   output_cost_per_1k: optional(described(rate, "Dollars per 1,000 completion tokens")),
   cached_input_cost_per_1k: optional(described(rate, "Dollars per 1,000 prompt tokens that the provider's cache had; absent: as input")),
@@ -47,7 +49,7 @@ export type ModelChanges = typeof ModelChanges.Type
 
 const shownRate = Schema.NullOr(Schema.Finite)
 
-export const Model = Schema.Struct({
+const Model = Schema.Struct({
   name: Schema.String,
   provider: Schema.String,
   upstream_name: Schema.String,
@@ -117,7 +119,7 @@ const Explicit = Schema.Struct({
   escalates_to: described(Schema.NullOr(Schema.String), "Who would be asked if it can't be called or fails; null: nobody")
 })
 
-export const Explanation = Schema.Struct({
+const Explanation = Schema.Struct({
   need: Schema.Struct({
     prompt_tokens: described(Schema.Int, "Estimated"),
     max_tokens: described(Schema.NullOr(Schema.Int), "As the request says; null: each model's own default"),

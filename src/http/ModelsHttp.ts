@@ -41,7 +41,9 @@ export const ModelsHttp = HttpApiBuilder.group(
           const card = yield* Effect.fromResult(newCard(payload, yield* known(payload)))
           const { replaced } = yield* put(card, yield* Effect.option(models.get(payload.name)))
           const model = shownModel(card)
-          return replaced ? { message: "Model updated successfully" as const, model } : { message: "Model added successfully" as const, model }
+          return replaced
+            ? { message: "Model updated successfully" as const, model }
+            : { message: "Model added successfully" as const, model }
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("list", () => Effect.map(models.ready, () => ({ models: models.list().map(shownModel) })))
       .handle("get", ({ params }) => present(params.name).pipe(Effect.map(shownModel), Effect.catch(ErrorEnvelope.respond)))

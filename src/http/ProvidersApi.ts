@@ -16,19 +16,12 @@ const Timeouts = struct({
   whole_call_ms: optional(milliseconds)
 })
 
-/** TokenHub's own variables are no keys of providers. */
-const keyVariable = Schema.String.check(
-  Schema.isPattern(/^(?!TOKENHUB_)[A-Za-z_][A-Za-z0-9_]{0,127}$/, {
-    message: "must be the name of an environment variable, and none of TokenHub's own"
-  })
-)
-
 const settings = {
   api_key: optional(
     described(Schema.RedactedFromValue(Schema.NonEmptyString), "Goes to the vault as provider/<name> and is never shown again")
   ),
   base_url: nullable(described(Schema.NonEmptyString, "As the vendor's own SDK takes it; null: the vendor's own")),
-  api_key_env: nullable(described(keyVariable, "An environment variable that holds the key")),
+  api_key_env: nullable(described(Schema.NonEmptyString, "An environment variable that holds the key")),
   timeouts: optional(described(Timeouts, "Milliseconds; absent ones: the defaults")),
   max_concurrency: nullable(described(wholeBetween(1, 65_536), "Calls at once; null: the default")),
   allow_private: optional(described(Schema.Boolean, "Whether the address may be private or loopback")),
@@ -53,7 +46,7 @@ export const Health = Schema.Struct({
   error_rate: described(Schema.Finite, "Moving average, 0 to 1")
 }).annotate({ identifier: "ModelHealth" })
 
-export const Provider = Schema.Struct({
+const Provider = Schema.Struct({
   name: Schema.String,
   provider_type: Schema.String,
   base_url: Schema.NullOr(Schema.String),

@@ -5,7 +5,7 @@ import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 
 const Reasons = Schema.Array(Schema.Literals(["vault_locked", "database_unwritable", "draining"]))
 
-export const Health = Schema.Struct({
+const Health = Schema.Struct({
   status: Schema.Literal("healthy"),
   version: Schema.String,
   ready: Schema.Boolean,

@@ -63,7 +63,7 @@ const groupsOf = (address: string): ReadonlyArray<number> | undefined => {
   const hex = (part: string) => (part === "" ? [] : part.split(":").map((group) => Number.parseInt(group, 16)))
   const left = hex(head)
   const right = tail === undefined ? [] : hex(tail)
-  return [...left, ...new Array<number>(8 - left.length - right.length).fill(0), ...right]
+  return [...left, ...Array.from({ length: 8 - left.length - right.length }, () => 0), ...right]
 }
 
 /** The IPv4 address that an IPv6 one stands for: mapped, compatible (RFC 4291) or behind NAT64 (RFC 6052). */

@@ -60,12 +60,15 @@ const matches = (pattern: Pattern, status: number, error: VendorError): boolean 
 /** The longest wait that an upstream may ask for (FAULTS.md row 12), in milliseconds. */
 const longestRetryAfterMs = 60_000
 
-export const clampRetryAfter = (ms: number): number => Math.min(Math.max(Math.round(ms), 0), longestRetryAfterMs)
+const clampRetryAfter = (ms: number): number => Math.min(Math.max(Math.round(ms), 0), longestRetryAfterMs)
 
 const seconds = /^[+-]?\d+(\.\d+)?(e\d+)?s?$/i
 const httpDate = /^(mon|tue|wed|thu|fri|sat|sun)[a-z]*,? /i
 
-/** A wait as `37`, `37s`, `1.5` or an HTTP date, clamped to 0…60,000 ms; undefined where it is none of these. `now` is Unix time in ms. */
+/**
+ * A wait as `37`, `37s`, `1.5` or an HTTP date, clamped to 0…60,000 ms; undefined where it is none of these. `now` is Unix time
+ * in milliseconds.
+ */
 export const retryAfterMs = (text: string | undefined, now: number): number | undefined => {
   const value = text?.trim() ?? ""
   if (seconds.test(value)) return clampRetryAfter(Number(value.replace(/s$/i, "")) * 1000)
@@ -85,7 +88,9 @@ const header = (headers: Headers, name: string): string | undefined => {
 /** `retry-after-ms` is OpenAI's and Azure's finer one. */
 const retryAfterOf = (headers: Headers, now: number): number | undefined => {
   const fine = header(headers, "retry-after-ms")
-  return fine !== undefined && /^\d+(\.\d+)?$/.test(fine) ? clampRetryAfter(Number(fine)) : retryAfterMs(header(headers, "retry-after"), now)
+  return fine !== undefined && /^\d+(\.\d+)?$/.test(fine)
+    ? clampRetryAfter(Number(fine))
+    : retryAfterMs(header(headers, "retry-after"), now)
 }
 
 const requestIdHeaders = ["x-request-id", "request-id", "apim-request-id", "x-goog-request-id", "cf-ray"]
@@ -160,7 +165,8 @@ const unsentCodes: { readonly [code: string]: readonly [Fault, string] } = {
   EPROTO: ["tls_error", "does not speak TLS as it should"]
 }
 
-const certificateCode = /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_EXCEEDED)/
+const certificateCode =
+  /^(ERR_TLS_|ERR_SSL_|CERT_|UNABLE_TO_|SELF_SIGNED_|DEPTH_ZERO_|HOSTNAME_MISMATCH|INVALID_CA|INVALID_PURPOSE|PATH_LENGTH_)/
 const encodingCode = /^(Z_|ERR__|ERR_BROTLI|ERR_PADDING|ZSTD_)/
 const notHttpCode = /^(HTTPParserError|HPE_|UND_ERR_HEADERS_OVERFLOW|UND_ERR_REQ_CONTENT_LENGTH)/
 

@@ -1,21 +1,28 @@
-/** The port that every provider's adapter implements: chat completion, list of models, check of the key. */
+/** The port that every provider's adapter implements: chat completion, embeddings, list of models, check of the key. */
 import type { Effect, Redacted, Scope, Stream } from "effect"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Completion, StreamEvent } from "../domain/Chat.ts"
+import type { EmbeddingRequest, Embeddings } from "../domain/Embedding.ts"
 import type { ProviderError } from "../domain/ProviderError.ts"
 
-/** One upstream call. */
-export interface ProviderCall {
+interface CallOf<Request> {
   /** The model as the provider names it. */
   readonly upstreamModel: string
-  readonly request: ChatRequest
+  readonly request: Request
   /** The credential for this call; undefined where the provider needs none. */
   readonly apiKey: Redacted.Redacted | undefined
   /** Estimated by the router; stands in where the provider reports no usage. */
   readonly estimatedPromptTokens: number
+}
+
+/** One upstream call for a completion. */
+export interface ProviderCall extends CallOf<ChatRequest> {
   /** The room that routing left for the answer where the request names none, for vendors that want a number. */
   readonly maxOutputTokens: number
 }
+
+/** One upstream call for embeddings. */
+export interface EmbeddingCall extends CallOf<EmbeddingRequest> {}
 
 /**
  * One provider instance, ready to be called. Implementations never retry and never follow redirects; interruption closes the
@@ -26,6 +33,8 @@ export interface ProviderAdapter {
   readonly complete: (call: ProviderCall) => Effect.Effect<Completion, ProviderError>
   /** Deltas, then exactly one `end`. A stream that breaks off fails; it never ends as if all were well. */
   readonly stream: (call: ProviderCall) => Stream.Stream<StreamEvent, ProviderError>
+  /** As many vectors as there are inputs, in their order; absent: the provider makes no embeddings. */
+  readonly embed?: (call: EmbeddingCall) => Effect.Effect<Embeddings, ProviderError>
   /** The models that the provider offers to this key, by its own names. */
   readonly models: (apiKey: Redacted.Redacted | undefined) => Effect.Effect<ReadonlyArray<string>, ProviderError>
 }

@@ -1,9 +1,11 @@
 /** The provider instances of this TokenHub: their cards, their adapters, their keys. */
-import { Context, Effect, Exit, Layer, Redacted, Scope, Semaphore } from "effect"
+import type { Redacted } from "effect"
+import { Context, Effect, Exit, Layer, Scope, Semaphore } from "effect"
 import type { CredentialState, ProviderCard } from "../domain/Catalog.ts"
 import { ProviderName } from "../domain/Ids.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
-import { Conflict, InvalidRequest, NotFound, StoreUnavailable, VaultLocked } from "../domain/RequestError.ts"
+import type { VaultLocked } from "../domain/RequestError.ts"
+import { Conflict, InvalidRequest, NotFound, StoreUnavailable } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
 import { ModelStore } from "../store/ModelStore.ts"
 import { ProviderStore } from "../store/ProviderStore.ts"
@@ -48,7 +50,10 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
     NotFound | InvalidRequest | VaultLocked | Conflict | StoreUnavailable
   >
   /** Removes an instance and its key. While models use it: a conflict, unless `cascade`. */
-  readonly remove: (name: ProviderName, options: { readonly cascade: boolean }) => Effect.Effect<void, NotFound | Conflict | VaultLocked | StoreUnavailable>
+  readonly remove: (name: ProviderName, options: { readonly cascade: boolean }) => Effect.Effect<
+    void,
+    NotFound | Conflict | VaultLocked | StoreUnavailable
+  >
   readonly get: (name: ProviderName) => Effect.Effect<ProviderView, NotFound>
   /** Sorted by name. */
   readonly list: Effect.Effect<ReadonlyArray<ProviderView>>
@@ -169,7 +174,12 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
       const typeNamed = (name: string): Effect.Effect<ProviderType, InvalidRequest> => {
         const type = types.get(name)
         return type === undefined
-          ? Effect.fail(new InvalidRequest({ message: `provider_type '${name}' is unknown; it must be one of ${types.names().join(", ")}`, param: "provider_type" }))
+          ? Effect.fail(
+            new InvalidRequest({
+              message: `provider_type '${name}' is unknown; it must be one of ${types.names().join(", ")}`,
+              param: "provider_type"
+            })
+          )
           : Effect.succeed(type)
       }
 
@@ -178,7 +188,12 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
         const bound = before !== undefined && !keyGiven && vault.has(secretName(after.name))
         const moved = bound && originOf(before.card, types.get(before.card.providerType)) !== originOf(after, type)
         return moved
-          ? Effect.fail(new InvalidRequest({ message: "The stored key belongs to the old base_url: give api_key again with the new one", param: "api_key" }))
+          ? Effect.fail(
+            new InvalidRequest({
+              message: "The stored key belongs to the old base_url: give api_key again with the new one",
+              param: "api_key"
+            })
+          )
           : Effect.void
       }
 
@@ -247,7 +262,8 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
         Effect.suspend(() => {
           const entry = entries.get(name)
           if (entry === undefined) return Effect.fail(fault("credential_missing", `No provider '${name}'`))
-          return Effect.flatMap(adapterOf(entry), (adapter) => Effect.map(keyOf(entry), (apiKey) => ({ card: entry.card, adapter, apiKey })))
+          return Effect.flatMap(adapterOf(entry), (adapter) =>
+            Effect.map(keyOf(entry), (apiKey) => ({ card: entry.card, adapter, apiKey })))
         })
 
       const validate = Effect.fn("ProviderRegistry.validate")(function*(name: ProviderName) {
@@ -267,8 +283,9 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
       for (const card of stored) enter(card)
       for (const name of types.names()) {
         const type = types.get(name)
-        const card = type === undefined || type.defaultBaseUrl === null ? undefined : blankCard(ProviderName.make(name), name, "environment")
-        if (card !== undefined && type?.needsKey === true && !entries.has(card.name) && environmentVariable(card) !== undefined) enter(card)
+        if (type === undefined || type.defaultBaseUrl === null || !type.needsKey) continue
+        const card = blankCard(ProviderName.make(name), name, "environment")
+        if (!entries.has(card.name) && environmentVariable(card) !== undefined) enter(card)
       }
       const startedBefore = (yield* facts.get(startedFact)) !== undefined
       if (!startedBefore) {
@@ -285,7 +302,7 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
         patch,
         remove,
         get: (name) => Effect.map(find(name), viewOf),
-        list: Effect.sync(() => [...entries.values()].map(viewOf).sort((a, b) => (a.card.name < b.card.name ? -1 : 1))),
+        list: Effect.sync(() => [...entries.values()].map(viewOf).toSorted((a, b) => (a.card.name < b.card.name ? -1 : 1))),
         credential: (name) => {
           const entry = entries.get(name)
           return entry === undefined ? undefined : credentialOf(entry)

@@ -45,7 +45,9 @@ const longestTimeoutMs = 86_400_000
 
 const checkTimeouts = (timeouts: Timeouts): Effect.Effect<void, InvalidRequest> => {
   const bad = Object.entries(timeouts).find(([, ms]) => !Number.isInteger(ms) || Number(ms) < 1 || Number(ms) > longestTimeoutMs)
-  return bad === undefined ? Effect.void : wrong("timeouts", `has a ${bad[0]} that is not a whole number of milliseconds from 1 to ${longestTimeoutMs}`)
+  return bad === undefined
+    ? Effect.void
+    : wrong("timeouts", `has a ${bad[0]} that is not a whole number of milliseconds from 1 to ${longestTimeoutMs}`)
 }
 
 /** A key goes into a header: visible ASCII, in one piece. */
@@ -56,7 +58,8 @@ const checkKey = (key: Redacted.Redacted | undefined): Effect.Effect<void, Inval
 
 const checkUrl = (spec: ProviderSpec, type: ProviderType, privateAllowed: boolean): Effect.Effect<string | null, InvalidRequest> => {
   const given = spec.baseUrl ?? null
-  if (given === null) return type.defaultBaseUrl === null ? wrong("base_url", `is required for the type '${type.name}'`) : Effect.succeed(null)
+  if (given === null && type.defaultBaseUrl === null) return wrong("base_url", `is required for the type '${type.name}'`)
+  if (given === null) return Effect.succeed(null)
   const checked = checkBaseUrl(given, privateAllowed || type.local || spec.allowPrivate === true)
   return Result.isFailure(checked) ? wrong("base_url", checked.failure) : Effect.succeed(checked.success)
 }

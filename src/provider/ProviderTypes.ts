@@ -17,7 +17,7 @@ export class ProviderTypes extends Context.Service<ProviderTypes, {
     return ProviderTypes.of({
       register: (type) => Effect.sync(() => void types.set(type.name, type)),
       get: (name) => types.get(name),
-      names: () => [...types.keys()].sort()
+      names: () => [...types.keys()].toSorted()
     })
   })
 

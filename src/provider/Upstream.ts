@@ -1,5 +1,6 @@
 /** The only place that makes outgoing HTTP: one bounded, guarded, scrubbed connection pool a provider instance. */
-import { Cause, Clock, Context, Effect, Layer, Redacted, Result, Scope, Semaphore, Stream } from "effect"
+import type { Scope } from "effect"
+import { Cause, Clock, Context, Effect, Layer, Redacted, Result, Semaphore, Stream } from "effect"
 import type { Readable } from "node:stream"
 import { buildConnector, Pool } from "undici"
 import type { ProviderCard } from "../domain/Catalog.ts"
@@ -132,7 +133,10 @@ export class Upstream extends Context.Service<Upstream, {
         })
 
         /** Sends the request; the answer is there once its headers are. Its body lives as long as the scope. */
-        const open = Effect.fnUntraced(function*(request: UpstreamRequest, accept: string): Effect.fn.Return<Answer, ProviderError, Scope.Scope> {
+        const open = Effect.fnUntraced(function*(
+          request: UpstreamRequest,
+          accept: string
+        ): Effect.fn.Return<Answer, ProviderError, Scope.Scope> {
           if (request.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(Redacted.value(request.apiKey))) {
             return yield* new ProviderError({
               fault: "authentication",
@@ -169,7 +173,8 @@ export class Upstream extends Context.Service<Upstream, {
           const encoding = encodingOf(response.headers)
           const plain = decoded(body, encoding)
           if (plain === undefined) {
-            return yield* answered("bad_encoding", `${card.name} sent an answer in the encoding ${JSON.stringify(encoding.slice(0, 40))}, which is refused`)
+            const shown = JSON.stringify(encoding.slice(0, 40))
+            return yield* answered("bad_encoding", `${card.name} sent an answer in the encoding ${shown}, which is refused`)
           }
           if (plain !== body) plain.on("error", () => {})
           const answer: Answer = {
@@ -297,7 +302,10 @@ interface Answer {
   readonly finish: () => void
 }
 
-/** Connects to checked addresses only, with TLS verified whatever the environment says. undici's own time-out is late by up to a second. */
+/**
+ * Connects to checked addresses only, with TLS verified whatever the environment says. The time-out is a timer of its own,
+ * since undici's is late by up to a second.
+ */
 const connector = (options: { readonly allowPrivate: boolean; readonly connectMs: number }): buildConnector.connector => {
   const connect = buildConnector({
     timeout: options.connectMs * 2,
@@ -321,7 +329,8 @@ const connector = (options: { readonly allowPrivate: boolean; readonly connectMs
 
 const nowMs = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
 
-const within = (ms: number, error: () => ProviderError) => <A, R>(effect: Effect.Effect<A, ProviderError, R>): Effect.Effect<A, ProviderError, R> =>
+const within = (ms: number, error: () => ProviderError) =>
+<A, R>(effect: Effect.Effect<A, ProviderError, R>): Effect.Effect<A, ProviderError, R> =>
   Effect.timeoutOrElse(effect, { duration: ms, orElse: () => Effect.fail(error()) })
 
 /** `/v1` + `/v1/messages` is `/v1/messages`: people give an SDK's base URL with or without the version. */
@@ -333,7 +342,8 @@ const joinPath = (base: string, path: string): string => {
 
 const encodingOf = (headers: Headers): string => String(headers["content-encoding"] ?? "")
 
-const unexpected = (provider: string): ProviderError => answered("unexpected_body", `${provider} sent something that is not its API's answer; check base_url`)
+const unexpected = (provider: string): ProviderError =>
+  answered("unexpected_body", `${provider} sent something that is not its API's answer; check base_url`)
 
 /** Why a success's body is no JSON: another thing altogether, cut off, or broken. What came with its length came whole. */
 const notJson = (provider: string, headers: Headers, text: string): ProviderError => {

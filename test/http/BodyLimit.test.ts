@@ -25,10 +25,10 @@ const pour = (hub: Hub, path: string) =>
     let sent = 0
     let answer = ""
     const send = () => {
-      while (answer === "" && !socket.destroyed) {
-        sent += chunk.length
-        if (!socket.write(Buffer.concat([Buffer.from(`${chunk.length.toString(16)}\r\n`), chunk, Buffer.from("\r\n")]))) return
-      }
+      if (answer !== "" || socket.destroyed) return
+      sent += chunk.length
+      const piece = Buffer.concat([Buffer.from(`${chunk.length.toString(16)}\r\n`), chunk, Buffer.from("\r\n")])
+      if (socket.write(piece)) setImmediate(send)
     }
     const finish = () => {
       socket.destroy()

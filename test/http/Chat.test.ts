@@ -165,7 +165,8 @@ layer(bench, { excludeTestServices: true, timeout: 30_000 })("POST /v1/chat", (i
         })
       )
       // oxlint-disable-next-line typescript/no-explicit-any
-      const content = (fake.calls[0]?.body as any).messages.at(-1).content
+      const sent = fake.calls[0]?.body as any
+      const content = sent.messages.at(-1).content
       assert.deepStrictEqual(content.map(({ type }: { type: string }) => type), ["text", "image_url", "image_url", "input_audio", "file"])
       assert.strictEqual(content[1].image_url.url, "data:image/png;base64,iVBORw0KGgo=")
       assert.strictEqual(content[4].file.filename, "a.pdf")

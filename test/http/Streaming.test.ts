@@ -4,7 +4,7 @@ import { connect } from "node:net"
 import { Ledger } from "../../src/account/Ledger.ts"
 import type { FakeProvider } from "../support/FakeProvider.ts"
 import * as Fake from "../support/FakeProvider.ts"
-import type { Hub } from "../support/Harness.ts"
+import type { Answer, Hub } from "../support/Harness.ts"
 import * as Harness from "../support/Harness.ts"
 
 interface Bench {
@@ -12,15 +12,17 @@ interface Bench {
   readonly fake: FakeProvider
 }
 
-/** A TokenHub with one model at the fake provider, which streams. */
+const ok = ({ status, text }: Answer) => assert.isBelow(status, 300, text)
+
+/** A TokenHub with two models at the fake provider, which streams. */
 const bench = (env: Readonly<Record<string, string>> = {}) =>
   Effect.gen(function*() {
     const fake = yield* Fake.scoped()
     const hub = yield* Harness.start({ env: { TOKENHUB_MOCK: "false", ...env } })
     yield* Effect.promise(async () => {
-      await hub.admin("POST", "/providers", { name: "p", provider_type: "openai-compatible", allow_private: true, base_url: fake.url("openai") })
+      ok(await hub.admin("POST", "/providers", { name: "p", provider_type: "openai-compatible", api_key: "sk-test", allow_private: true, base_url: fake.url("openai") }))
       for (const [name, weight] of [["m", 10], ["n", 20]] as const) {
-        await hub.admin("POST", "/models", { name, provider: "p", context_size: 100_000, weight, cost_per_1k_tokens: 0.01 })
+        ok(await hub.admin("POST", "/models", { name, provider: "p", context_size: 100_000, weight, cost_per_1k_tokens: 0.01 }))
       }
     })
     return { fake, hub }
@@ -98,7 +100,7 @@ describe("a stream", { timeout: 20_000 }, () => {
   })
 
   test("that breaks off after its first piece ends with run.failed and in order", async ({ fake, hub }) => {
-    fake.script({}, { text: "aaaabbbbcccc", chunkSize: 4, fault: "reset-midstream" })
+    fake.script({}, { text: "aaaabbbbcccc", chunkSize: 4, fault: "reset-mid-stream" })
     const stream = await hub.events(ask)
     const events = await stream.rest()
     const last = events.at(-1)

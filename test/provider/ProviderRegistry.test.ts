@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Redacted, Scope } from "effect"
+import type { Scope } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import type { ModelCard, ProviderCard } from "../../src/domain/Catalog.ts"
 import { ProviderName } from "../../src/domain/Ids.ts"
 import { ProviderError } from "../../src/domain/ProviderError.ts"

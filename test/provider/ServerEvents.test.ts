@@ -70,7 +70,7 @@ const read = (protocol: Protocol, pieces: Iterable<Uint8Array>): { events: Reado
 
 function* cut(bytes: Uint8Array, cuts: ReadonlyArray<number>): Iterable<Uint8Array> {
   let from = 0
-  for (const at of [...cuts].sort((a, b) => a - b)) {
+  for (const at of cuts.toSorted((a, b) => a - b)) {
     if (at <= from || at >= bytes.length) continue
     yield bytes.subarray(from, at)
     from = at

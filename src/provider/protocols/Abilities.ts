@@ -1,50 +1,88 @@
 /**
- * What a request asks for that a vendor can't do. It is refused by name before anything is sent, never silently left out.
+ * What a request asks for that a vendor can't do. It is refused by name before anything is sent, and left out on request only.
  * Hints that change no answer (cache marks, the end user's name, `strict` on tools) are not asked for here.
  */
-import type { ChatRequest, Message, Part } from "../../domain/Chat.ts"
+import type { ChatRequest, Part } from "../../domain/Chat.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
 
-const partPath = (messages: ReadonlyArray<Message>, wanted: (part: Part) => boolean): string | undefined => {
-  for (const [at, { content }] of messages.entries()) {
-    const found = content.findIndex(wanted)
-    if (found >= 0) return `messages[${at}].content[${found}]`
-  }
-  return undefined
+/** One thing that a request may ask for. */
+interface Ability {
+  /** The request's field that asks for it, if one does. */
+  readonly param: (request: ChatRequest) => string | undefined
+  /** The request without it. */
+  readonly drop: (request: ChatRequest) => ChatRequest
 }
 
-const when = (used: boolean, param: string): string | undefined => (used ? param : undefined)
+type Field = Exclude<keyof ChatRequest, "messages">
 
-/** By feature: the request's field that asks for it, if one does. */
-const features = {
-  tools: (r: ChatRequest) => when((r.tools?.length ?? 0) > 0, "tools"),
-  serial_tool_calls: (r: ChatRequest) => when(r.parallelToolCalls === false && (r.tools?.length ?? 0) > 0, "parallel_tool_calls"),
-  top_k: (r: ChatRequest) => when(r.topK !== undefined, "top_k"),
-  seed: (r: ChatRequest) => when(r.seed !== undefined, "seed"),
-  choices: (r: ChatRequest) => when((r.n ?? 1) > 1, "n"),
-  logprobs: (r: ChatRequest) => when(r.logprobs === true, "logprobs"),
-  frequency_penalty: (r: ChatRequest) => when((r.frequencyPenalty ?? 0) !== 0, "frequency_penalty"),
-  presence_penalty: (r: ChatRequest) => when((r.presencePenalty ?? 0) !== 0, "presence_penalty"),
-  json_object: (r: ChatRequest) => when(r.responseFormat?.type === "json_object", "response_format"),
-  json_schema: (r: ChatRequest) => when(r.responseFormat?.type === "json_schema", "response_format"),
-  reasoning: (r: ChatRequest) => when(r.reasoning?.effort !== undefined || r.reasoning?.budgetTokens !== undefined, "reasoning_effort"),
-  names: (r: ChatRequest) => {
-    const at = r.messages.findIndex((message) => message.name !== undefined)
-    return when(at >= 0, `messages[${at}].name`)
+/** A field, or several that belong together, the first of which asks. */
+const field = (
+  param: string,
+  used: (request: ChatRequest) => boolean,
+  ...fields: ReadonlyArray<Field>
+): Ability => ({
+  param: (request) => (used(request) ? param : undefined),
+  drop: (request) => fields.reduce((rest, name) => ({ ...rest, [name]: undefined }), request)
+})
+
+const part = (wanted: (part: Part) => boolean): Ability => ({
+  param: ({ messages }) => {
+    for (const [at, { content }] of messages.entries()) {
+      const found = content.findIndex(wanted)
+      if (found >= 0) return `messages[${at}].content[${found}]`
+    }
+    return undefined
   },
-  images: (r: ChatRequest) => partPath(r.messages, (part) => part.type === "image"),
-  audio: (r: ChatRequest) => partPath(r.messages, (part) => part.type === "audio"),
-  files: (r: ChatRequest) => partPath(r.messages, (part) => part.type === "file"),
-  files_by_url: (r: ChatRequest) => partPath(r.messages, (part) => part.type === "file" && part.source.type === "url")
-}
+  drop: (request) => ({
+    ...request,
+    messages: request.messages.map((message) => ({ ...message, content: message.content.filter((inner) => !wanted(inner)) }))
+  })
+})
 
-export type Feature = keyof typeof features
+const hasTools = ({ tools }: ChatRequest): boolean => (tools?.length ?? 0) > 0
 
-/** The refusal of a request that asks for what is lacking; undefined: the vendor can do all of it. */
-export const refusal = (request: ChatRequest, lacks: ReadonlyArray<Feature>, vendor: string): ProviderError | undefined => {
+const abilities = {
+  tools: field("tools", hasTools, "tools", "toolChoice", "parallelToolCalls"),
+  serial_tool_calls: field("parallel_tool_calls", (r) => r.parallelToolCalls === false && hasTools(r), "parallelToolCalls"),
+  top_k: field("top_k", (r) => r.topK !== undefined, "topK"),
+  seed: field("seed", (r) => r.seed !== undefined, "seed"),
+  choices: field("n", (r) => (r.n ?? 1) > 1, "n"),
+  logprobs: field("logprobs", (r) => r.logprobs === true, "logprobs", "topLogprobs"),
+  frequency_penalty: field("frequency_penalty", (r) => (r.frequencyPenalty ?? 0) !== 0, "frequencyPenalty"),
+  presence_penalty: field("presence_penalty", (r) => (r.presencePenalty ?? 0) !== 0, "presencePenalty"),
+  json_object: field("response_format", (r) => r.responseFormat?.type === "json_object", "responseFormat"),
+  json_schema: field("response_format", (r) => r.responseFormat?.type === "json_schema", "responseFormat"),
+  reasoning: field(
+    "reasoning_effort",
+    (r) => r.reasoning?.effort !== undefined || r.reasoning?.budgetTokens !== undefined,
+    "reasoning"
+  ),
+  names: {
+    param: ({ messages }: ChatRequest) => {
+      const at = messages.findIndex(({ name }) => name !== undefined)
+      return at < 0 ? undefined : `messages[${at}].name`
+    },
+    drop: (request: ChatRequest) => ({ ...request, messages: request.messages.map(({ content, role }) => ({ content, role })) })
+  },
+  images: part(({ type }) => type === "image"),
+  audio: part(({ type }) => type === "audio"),
+  files: part(({ type }) => type === "file"),
+  files_by_url: part((inner) => inner.type === "file" && inner.source.type === "url")
+} satisfies { readonly [name: string]: Ability }
+
+export type Feature = keyof typeof abilities
+
+/**
+ * The request as a vendor can serve it: as it is, or the refusal of the first thing that the vendor lacks, or, where the client
+ * wants it so, without those things.
+ */
+export const fitted = (request: ChatRequest, lacks: ReadonlyArray<Feature>, vendor: string): ChatRequest | ProviderError => {
+  let fitting = request
   for (const feature of lacks) {
-    const param = features[feature](request)
-    if (param !== undefined) {
+    const { drop, param: paramOf }: Ability = abilities[feature]
+    const param = paramOf(fitting)
+    if (param === undefined) continue
+    if (request.dropUnsupported !== true) {
       return new ProviderError({
         fault: "unsupported",
         message: `${param} asks for something that ${vendor} can't do (${feature.replaceAll("_", " ")})`,
@@ -52,8 +90,9 @@ export const refusal = (request: ChatRequest, lacks: ReadonlyArray<Feature>, ven
         sent: false
       })
     }
+    fitting = drop(fitting)
   }
-  return undefined
+  return fitting
 }
 
 /** Thinking tokens that an effort stands for, where a vendor wants a number. */

@@ -114,7 +114,9 @@ const toolChoiceOut = ({ parallelToolCalls, toolChoice, tools }: ProviderCall["r
   if (tools === undefined || tools.length === 0) return undefined
   if (toolChoice === "none") return { type: "none" }
   if (toolChoice === undefined) return serial && { type: "auto", disable_parallel_tool_use: true }
-  const choice = typeof toolChoice === "object" ? { type: "tool", name: toolChoice.name } : { type: toolChoice === "required" ? "any" : "auto" }
+  const choice = typeof toolChoice === "object"
+    ? { type: "tool", name: toolChoice.name }
+    : { type: toolChoice === "required" ? "any" : "auto" }
   return present({ ...choice, disable_parallel_tool_use: serial })
 }
 
@@ -325,7 +327,10 @@ const reader = (call: ProviderCall) => (): StreamReader => {
 // --- errors in
 
 const patterns: ReadonlyArray<Pattern> = [
-  { fault: "context_overflow", message: /prompt is too long|exceeds? the (maximum )?context|context (window|limit).*exceed|input length and `?max_tokens`? exceed/i },
+  {
+    fault: "context_overflow",
+    message: /prompt is too long|exceeds? the (maximum )?context|context (window|limit).*exceed|input length and `?max_tokens`? exceed/i
+  },
   { fault: "quota_exhausted", message: /credit balance is too low|usage limits?.*(reached|exceeded)|reached your specified API usage limits/i },
   { fault: "quota_exhausted", code: /^billing_error$/ },
   { fault: "content_filter", message: /blocked by content filtering/i },

@@ -1,7 +1,8 @@
 /** The parts of an answer, put together from its deltas; and the usage where a vendor's figures are missing. */
 import type { Choice, Completion, Delta, FinishReason, Part } from "../../domain/Chat.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
-import { believe, type ReportedUsage } from "../../domain/Usage.ts"
+import type { ReportedUsage } from "../../domain/Usage.ts"
+import { believe } from "../../domain/Usage.ts"
 import type { ProviderCall } from "../ProviderAdapter.ts"
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
@@ -25,8 +26,8 @@ export const collector = (): Collector => {
         else if (delta.text !== "") parts.push({ type: delta.type, text: delta.text })
         return
       case "reasoning": {
-        const open = last?.type === "reasoning" && last.signature === undefined && last.redacted === undefined && delta.redacted === undefined
-        if (open) last.text += delta.text
+        const unsigned = last?.type === "reasoning" && last.signature === undefined && last.redacted === undefined
+        if (unsigned && delta.redacted === undefined) last.text += delta.text
         else parts.push({ type: "reasoning", text: delta.text, ...(delta.redacted === undefined ? {} : { redacted: delta.redacted }) })
         const current = parts.at(-1)
         if (delta.signature !== undefined && current?.type === "reasoning") current.signature = delta.signature

@@ -11,7 +11,6 @@ import type { Feature } from "./Abilities.ts"
 import { budgetOf, effortOf } from "./Abilities.ts"
 import type { Collector } from "./Collector.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
-import { marked, unmarked } from "./GeminiSignature.ts"
 import type { Json } from "./Json.ts"
 import { argumentsObject, codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
 import type { Protocol } from "./Protocol.ts"
@@ -63,7 +62,7 @@ const partsOut = (message: Message, names: ReadonlyMap<string, string>, signed: 
   for (const part of message.content) {
     const own = signature === undefined ? {} : { thoughtSignature: signature }
     if (part.type === "reasoning") {
-      signature = unmarked(part.signature) ?? signature
+      signature = unmarked("gemini", part.signature) ?? signature
       continue
     }
     signature = undefined
@@ -96,7 +95,8 @@ const isSystem = ({ role }: Message): boolean => role === "system" || role === "
 /** Neighbours of one role are one content; empty ones, which Gemini refuses, are none. */
 const contentsOut = (call: ProviderCall): ReadonlyArray<Json> => {
   const { messages } = call.request
-  const names = new Map(messages.flatMap(({ content }) => content.flatMap((part) => (part.type === "tool_call" ? [[part.id, part.name] as const] : []))))
+  const made = messages.flatMap(({ content }) => content.filter((part) => part.type === "tool_call"))
+  const names = new Map(made.map(({ id, name }) => [id, name]))
   const signed = isThirdGeneration(call.upstreamModel)
   const turns: Array<{ readonly role: string; readonly parts: Array<Json> }> = []
   for (const message of messages) {
@@ -180,17 +180,22 @@ const pathOf = (model: string, method: string): string => {
 const finishReasons: { readonly [reason: string]: FinishReason } = {
   STOP: "stop",
   MAX_TOKENS: "length",
-  ...Object.fromEntries(
-    ["SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "LANGUAGE"]
-      .map((reason) => [reason, "content_filter" as const])
-  )
+  SAFETY: "content_filter",
+  RECITATION: "content_filter",
+  LANGUAGE: "content_filter",
+  BLOCKLIST: "content_filter",
+  PROHIBITED_CONTENT: "content_filter",
+  SPII: "content_filter",
+  IMAGE_SAFETY: "content_filter",
+  IMAGE_PROHIBITED_CONTENT: "content_filter",
+  IMAGE_RECITATION: "content_filter"
 }
 
 /** A candidate's parts as deltas. `calls` counts the candidate's function calls so far; ids are made where Gemini gives none. */
 const deltasIn = (candidate: Json, answerId: string, calls: { count: number }): ReadonlyArray<Delta> =>
   listOf(objectOf(candidate["content"])["parts"]).flatMap((part): ReadonlyArray<Delta> => {
     const given = stringOf(part["thoughtSignature"])
-    const signature = given === undefined ? {} : { signature: marked(given) }
+    const signature = given === undefined ? {} : { signature: marked("gemini", given) }
     const own: ReadonlyArray<Delta> = given === undefined ? [] : [{ type: "reasoning", text: "", ...signature }]
     const made = part["functionCall"]
     if (isJson(made)) {
@@ -204,7 +209,9 @@ const deltasIn = (candidate: Json, answerId: string, calls: { count: number }): 
       }]
     }
     const text = stringOf(part["text"])
-    if (part["thought"] === true) return text === undefined && given === undefined ? [] : [{ type: "reasoning", text: text ?? "", ...signature }]
+    if (part["thought"] === true) {
+      return text === undefined && given === undefined ? [] : [{ type: "reasoning", text: text ?? "", ...signature }]
+    }
     return text === undefined ? own : [...own, { type: "text", text }]
   })
 
@@ -213,7 +220,8 @@ const imagesIn = (candidate: Json): ReadonlyArray<Part> =>
   listOf(objectOf(candidate["content"])["parts"]).flatMap((part): ReadonlyArray<Part> => {
     const inline = objectOf(part["inlineData"])
     const data = stringOf(inline["data"])
-    return data === undefined ? [] : [{ type: "image", source: { type: "data", mediaType: stringOf(inline["mimeType"]) ?? "image/png", data } }]
+    const mediaType = stringOf(inline["mimeType"]) ?? "image/png"
+    return data === undefined ? [] : [{ type: "image", source: { type: "data", mediaType, data } }]
   })
 
 const usageIn = (value: unknown): ReportedUsage | undefined => {
@@ -293,7 +301,8 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   let promptBlocked = false
 
   const openCandidate = (index: number): OpenCandidate => {
-    const open = candidates.get(index) ?? { parts: collector(), images: [], calls: { count: 0 }, finish: undefined, logprobs: undefined }
+    const fresh = { parts: collector(), images: [], calls: { count: 0 }, finish: undefined, logprobs: undefined }
+    const open = candidates.get(index) ?? fresh
     candidates.set(index, open)
     return open
   }
@@ -321,11 +330,12 @@ const reader = (call: ProviderCall) => (): StreamReader => {
     end: () => {
       const first = candidates.get(0)
       if (first === undefined ? !promptBlocked && usage === undefined : first.finish === undefined) return interrupted()
-      const sorted = [...candidates].sort(([a], [b]) => a - b).map(([, open]) => choiceOf(open.parts.parts(), open.images, open.finish ?? "STOP"))
+      const sorted = [...candidates].toSorted(([a], [b]) => a - b)
+      const choices = sorted.map(([, { finish, images, parts }]) => choiceOf(parts.parts(), images, finish ?? "STOP"))
       return endOf(call, {
         upstreamModel: model,
         upstreamId: id,
-        choices: sorted.length === 0 && promptBlocked ? [blocked] : sorted,
+        choices: choices.length === 0 && promptBlocked ? [blocked] : choices,
         usage: usageIn(usage),
         logprobs: first?.logprobs
       })
@@ -336,7 +346,10 @@ const reader = (call: ProviderCall) => (): StreamReader => {
 // --- errors in
 
 const patterns: ReadonlyArray<Pattern> = [
-  { fault: "context_overflow", message: /input token count.*exceeds? the maximum number of tokens|exceeds the maximum (number of )?(input )?tokens/i },
+  {
+    fault: "context_overflow",
+    message: /input token count.*exceeds? the maximum number of tokens|exceeds the maximum (number of )?(input )?tokens/i
+  },
   { fault: "authentication", code: /^API_KEY_INVALID$/ },
   { fault: "authentication", message: /API key (not valid|expired|not found)|without established identity/i },
   { fault: "quota_exhausted", code: /^QuotaPerDay$/ },
@@ -348,22 +361,23 @@ const patterns: ReadonlyArray<Pattern> = [
   { fault: "rate_limited", code: /^RESOURCE_EXHAUSTED$/ }
 ]
 
+const firstText = (list: ReadonlyArray<Json>, field: string): string | undefined =>
+  list.map((item) => stringOf(item[field])).find((text) => text !== undefined)
+
 /** google.rpc.Status: the details tell the reason, a daily quota from one per minute, and how long to wait. */
 const readError: ErrorDialect["read"] = (body) => {
   const error = objectOf(Array.isArray(body) ? body[0] : body)["error"]
   if (!isJson(error)) return undefined
   const details = listOf(error["details"])
-  const reason = details.map((detail) => stringOf(detail["reason"])).find((text) => text !== undefined)
   const quotas = details.flatMap((detail) => listOf(detail["violations"])).map((violation) => stringOf(violation["quotaId"]) ?? "")
-  const delay = details.map((detail) => stringOf(detail["retryDelay"])).find((text) => text !== undefined)
-  const field = details.flatMap((detail) => listOf(detail["fieldViolations"])).map((violation) => stringOf(violation["field"])).find((text) => text !== undefined)
+  const violations = details.flatMap((detail) => listOf(detail["fieldViolations"]))
   const status = stringOf(error["status"]) ?? codeOf(error["code"])
   return {
     message: stringOf(error["message"]),
-    code: quotas.some((quota) => /PerDay/i.test(quota)) ? "QuotaPerDay" : reason ?? status,
+    code: quotas.some((quota) => /PerDay/i.test(quota)) ? "QuotaPerDay" : firstText(details, "reason") ?? status,
     type: status,
-    param: field,
-    retryAfterMs: retryAfterMs(delay, 0)
+    param: firstText(violations, "field"),
+    retryAfterMs: retryAfterMs(firstText(details, "retryDelay"), 0)
   }
 }
 

@@ -2,17 +2,17 @@
 import { Effect, Stream } from "effect"
 import type { ChatRequest, Choice, Completion, Message, StreamEvent } from "../../domain/Chat.ts"
 import { text, textOf } from "../../domain/Chat.ts"
-import type { ProviderError } from "../../domain/ProviderError.ts"
+import { ProviderError } from "../../domain/ProviderError.ts"
 import type { ProviderAdapter, ProviderCall } from "../ProviderAdapter.ts"
 import type { Feature } from "./Abilities.ts"
-import { refusal } from "./Abilities.ts"
+import { fitted } from "./Abilities.ts"
 
 // --- wire types: there is no wire
 
 const lacks: ReadonlyArray<Feature> = ["json_schema", "logprobs"]
 
 /** The models that the mock offers. */
-export const mockModels: ReadonlyArray<string> = ["mock-small", "mock-large"]
+const mockModels: ReadonlyArray<string> = ["mock-small", "mock-large"]
 
 // --- request out: what is asked for
 
@@ -108,8 +108,8 @@ const eventsOf = (completion: Completion): ReadonlyArray<StreamEvent> => [
 
 const checked = (call: ProviderCall): Effect.Effect<Completion, ProviderError> =>
   Effect.suspend(() => {
-    const refused = refusal(call.request, lacks, "the mock provider")
-    return refused === undefined ? Effect.succeed(completionOf(call)) : Effect.fail(refused)
+    const request = fitted(call.request, lacks, "the mock provider")
+    return request instanceof ProviderError ? Effect.fail(request) : Effect.succeed(completionOf({ ...call, request }))
   })
 
 // --- adapter

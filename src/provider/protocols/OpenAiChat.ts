@@ -1,6 +1,19 @@
 /** OpenAI's chat completions, as OpenAI and the many vendors that took it over speak it. */
 import { Effect } from "effect"
-import type { Choice, Delta, FilePart, FinishReason, ImagePart, Message, Part, StreamEvent, TextPart, ToolChoice, ToolResultPart } from "../../domain/Chat.ts"
+import type {
+  Choice,
+  Delta,
+  FilePart,
+  FinishReason,
+  Message,
+  Part,
+  ResponseFormat,
+  Source,
+  StreamEvent,
+  TextPart,
+  ToolChoice,
+  ToolResultPart
+} from "../../domain/Chat.ts"
 import { textOf } from "../../domain/Chat.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
 import type { ReportedUsage } from "../../domain/Usage.ts"
@@ -9,7 +22,7 @@ import { answered, ofEvent } from "../Faults.ts"
 import type { ProviderCall } from "../ProviderAdapter.ts"
 import type { StreamReader } from "../ServerEvents.ts"
 import type { Feature } from "./Abilities.ts"
-import { budgetOf, effortOf } from "./Abilities.ts"
+import { effortOf } from "./Abilities.ts"
 import type { Collector } from "./Collector.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import type { Json } from "./Json.ts"
@@ -58,7 +71,7 @@ export const openAiQuirks: Quirks = {
 
 const dataUrl = (mediaType: string, data: string): string => `data:${mediaType};base64,${data}`
 
-const urlOf = (source: ImagePart["source"]): string => (source.type === "url" ? source.url : dataUrl(source.mediaType, source.data))
+const urlOf = (source: Source): string => (source.type === "url" ? source.url : dataUrl(source.mediaType, source.data))
 
 const fileOf = (part: FilePart): Json =>
   present({ filename: part.filename ?? "file", file_data: part.source.type === "data" ? urlOf(part.source) : undefined })
@@ -114,7 +127,11 @@ const toolResultOut = (result: ToolResultPart, quirks: Quirks): Json => {
   return {
     role: "tool",
     tool_call_id: result.toolCallId,
-    content: result.isError === true && !/error/i.test(content) ? `Error: ${content}` : texts.length > 1 ? contentOut(texts, quirks) : content
+    content: result.isError === true && !/error/i.test(content)
+      ? `Error: ${content}`
+      : texts.length > 1
+      ? contentOut(texts, quirks)
+      : content
   }
 }
 
@@ -131,12 +148,22 @@ const messageOut = (message: Message, quirks: Quirks): ReadonlyArray<Json> => {
 const toolChoiceOut = (choice: ToolChoice | undefined): unknown =>
   typeof choice === "object" ? { type: "function", function: { name: choice.name } } : choice
 
+const formatOut = (format: ResponseFormat | undefined): unknown =>
+  format?.type === "json_schema"
+    ? {
+      type: "json_schema",
+      json_schema: present({ name: format.name, description: format.description, schema: format.schema, strict: format.strict })
+    }
+    : format
+
+const reasoningOut = ({ reasoning }: ProviderCall["request"], quirks: Quirks): Json => {
+  if (quirks.reasoning === "reasoning_effort") return { reasoning_effort: effortOf(reasoning) }
+  const { budgetTokens, effort } = reasoning ?? {}
+  return { reasoning: effort !== undefined ? { effort } : budgetTokens === undefined ? undefined : { max_tokens: budgetTokens } }
+}
+
 const bodyOut = (call: ProviderCall, quirks: Quirks, stream: boolean): Json => {
   const { request } = call
-  const format = request.responseFormat
-  const reasoning = quirks.reasoning === "reasoning_effort"
-    ? { reasoning_effort: effortOf(request.reasoning) }
-    : { reasoning: request.reasoning && present({ effort: request.reasoning.effort, max_tokens: request.reasoning.effort === undefined ? budgetOf(request.reasoning) : undefined }) }
   return present({
     ...(request.extra?.protocol === protocol ? request.extra.fields : {}),
     model: call.upstreamModel,
@@ -158,10 +185,8 @@ const bodyOut = (call: ProviderCall, quirks: Quirks, stream: boolean): Json => {
     })),
     tool_choice: toolChoiceOut(request.toolChoice),
     parallel_tool_calls: request.parallelToolCalls,
-    response_format: format?.type === "json_schema"
-      ? { type: "json_schema", json_schema: present({ name: format.name, description: format.description, schema: format.schema, strict: format.strict }) }
-      : format,
-    ...reasoning,
+    response_format: formatOut(request.responseFormat),
+    ...reasoningOut(request, quirks),
     user: quirks.user ? request.user : undefined,
     stream: stream ? true : undefined,
     stream_options: stream && quirks.streamOptions ? { include_usage: true } : undefined
@@ -304,7 +329,8 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   let model: string | undefined
 
   const openChoice = (index: number): OpenChoice => {
-    const open = choices.get(index) ?? { parts: collector(), finish: undefined, logprobs: { content: [], refusal: [] }, callIds: [] }
+    const fresh = { parts: collector(), finish: undefined, logprobs: { content: [], refusal: [] }, callIds: [] }
+    const open = choices.get(index) ?? fresh
     choices.set(index, open)
     return open
   }
@@ -339,7 +365,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
     end: (marked) => {
       const first = choices.get(0)
       if (!marked && first?.finish === undefined) return interrupted()
-      const sorted = [...choices].sort(([a], [b]) => a - b).map(([, choice]) => choice)
+      const sorted = [...choices].toSorted(([a], [b]) => a - b).map(([, choice]) => choice)
       const logprobs = first?.logprobs
       return endOf(call, {
         upstreamModel: model,
@@ -358,21 +384,19 @@ const reader = (call: ProviderCall) => (): StreamReader => {
 
 const patterns: ReadonlyArray<Pattern> = [
   { fault: "context_overflow", code: /^(context_length_exceeded|string_above_max_length|model_max_prompt_tokens_exceeded)$/ },
-  {
-    fault: "context_overflow",
-    status: [200, 400, 413, 422, 500],
-    message:
-      /maximum context length|context (length|window|size)( of| is)?.*(exceed|too|overflow)|exceed\w*.{0,40}(context|max(imum)? (input|prompt)? ?tokens?)|prompt (is )?too (long|large)|too many (input |prompt )?tokens|input is too long|reduce the length of the (messages|prompt)/i
-  },
+  ...[
+    /maximum context length|context (length|window|size)( of| is)?.*(exceed|too|overflow)/i,
+    /exceed\w*.{0,40}(context|max(imum)? (input|prompt)? ?tokens?)/i,
+    /prompt (is )?too (long|large)|too many (input |prompt )?tokens|input is too long|reduce the length of the (messages|prompt)/i
+  ].map((message): Pattern => ({ fault: "context_overflow", status: [200, 400, 413, 422, 500], message })),
   { fault: "quota_exhausted", code: /^(insufficient_quota|billing_(not_active|hard_limit_reached|error)|insufficient_balance|quota_exceeded)$/ },
-  {
-    fault: "quota_exhausted",
-    message: /exceeded your current quota|insufficient (balance|credits?|funds|quota)|out of call volume quota|credits? (have |has )?(run out|been exhausted)|payment required/i
-  },
+  { fault: "quota_exhausted", message: /exceeded your current quota|insufficient (balance|credits?|funds|quota)|payment required/i },
+  { fault: "quota_exhausted", message: /out of call volume quota|credits? (have |has )?(run out|been exhausted)/i },
   { fault: "content_filter", code: /^(content_policy_violation|content_filter|ResponsibleAIPolicyViolation|moderation_blocked)$/ },
   { fault: "authentication", code: /^(invalid_api_key|authentication_error|invalid_authentication|account_deactivated)$/ },
   { fault: "model_not_found", status: [400, 404], code: /^(model_not_found|DeploymentNotFound|invalid_model|model_not_available)$/ },
-  { fault: "model_not_found", status: [400], message: /model .{1,120}(does not exist|not found|is not (a )?(valid|supported|available))|(invalid|unknown|no such) model/i },
+  { fault: "model_not_found", status: [400], message: /model .{1,120}(does not exist|not found|is not (a )?(valid|supported|available))/i },
+  { fault: "model_not_found", status: [400], message: /(invalid|unknown|no such) model/i },
   { fault: "overloaded", status: [503, 529], message: /overloaded|at capacity|high demand/i },
   { fault: "overloaded", code: /^(overloaded|overloaded_error|engine_overloaded|slow_down)$/ },
   { fault: "overloaded", status: [200], message: /overloaded|at capacity/i },
@@ -399,7 +423,13 @@ const errors: ErrorDialect = { read: readError, patterns }
 
 const models = (quirks: Quirks, vendor: string): Protocol["models"] => (endpoint, apiKey) =>
   quirks.modelsPath === null
-    ? Effect.fail(new ProviderError({ fault: "unsupported", message: `${vendor} has no list of models: only a call shows whether the key works`, sent: false }))
+    ? Effect.fail(
+      new ProviderError({
+        fault: "unsupported",
+        message: `${vendor} has no list of models: only a call shows whether the key works`,
+        sent: false
+      })
+    )
     : Effect.map(endpoint.json({ path: quirks.modelsPath, apiKey, errors }), (body) =>
       listOf(Array.isArray(body) ? body : objectOf(body)["data"]).flatMap((model) => stringOf(model["id"]) ?? []))
 

@@ -7,7 +7,7 @@ import type { ProviderAdapter, ProviderCall } from "../ProviderAdapter.ts"
 import type { StreamReader } from "../ServerEvents.ts"
 import type { Endpoint, UpstreamRequest } from "../Upstream.ts"
 import type { Feature } from "./Abilities.ts"
-import { refusal } from "./Abilities.ts"
+import { fitted } from "./Abilities.ts"
 
 export interface Protocol {
   /** For messages. */
@@ -19,23 +19,29 @@ export interface Protocol {
   readonly models: (endpoint: Endpoint, apiKey: Redacted.Redacted | undefined) => Effect.Effect<ReadonlyArray<string>, ProviderError>
 }
 
-/** An adapter: requests that the vendor can't serve are refused before anything is sent. */
-export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapter => ({
-  complete: (call) =>
-    Effect.suspend(() => {
-      const refused = refusal(call.request, protocol.lacks, protocol.vendor)
-      if (refused !== undefined) return Effect.fail(refused)
-      return Effect.flatMap(endpoint.json(protocol.request(call, false)), (body) => {
-        const completion = protocol.answerIn(call, body)
-        return completion instanceof ProviderError ? Effect.fail(completion) : Effect.succeed(completion)
-      })
-    }),
-  stream: (call) =>
-    Stream.suspend(() => {
-      const refused = refusal(call.request, protocol.lacks, protocol.vendor)
-      return refused === undefined
-        ? endpoint.events(protocol.request(call, true), protocol.reader(call))
-        : Stream.fail(refused)
-    }),
-  models: (apiKey) => protocol.models(endpoint, apiKey)
-})
+/** An adapter: a request that the vendor can't serve is refused before anything is sent. */
+export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapter => {
+  const fit = (call: ProviderCall): ProviderCall | ProviderError => {
+    const request = fitted(call.request, protocol.lacks, protocol.vendor)
+    return request instanceof ProviderError ? request : { ...call, request }
+  }
+  return {
+    complete: (given) =>
+      Effect.suspend(() => {
+        const call = fit(given)
+        if (call instanceof ProviderError) return Effect.fail(call)
+        return Effect.flatMap(endpoint.json(protocol.request(call, false)), (body) => {
+          const completion = protocol.answerIn(call, body)
+          return completion instanceof ProviderError ? Effect.fail(completion) : Effect.succeed(completion)
+        })
+      }),
+    stream: (given) =>
+      Stream.suspend(() => {
+        const call = fit(given)
+        return call instanceof ProviderError
+          ? Stream.fail(call)
+          : endpoint.events(protocol.request(call, true), protocol.reader(call))
+      }),
+    models: (apiKey) => protocol.models(endpoint, apiKey)
+  }
+}

@@ -206,6 +206,21 @@ layer(harness, { excludeTestServices: true })("Anthropic's messages", (it) => {
       assert.strictEqual(fake.calls.length, 0)
     }).pipe(Effect.scoped))
 
+  it.effect("what Anthropic can't do is left out where the client wants it so", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      yield* adapter.complete(callOf(model, {
+        messages: [{ role: "user", name: "ann", content: [text("Hi"), { type: "audio", data: "", format: "wav" }] }],
+        seed: 1,
+        n: 2,
+        logprobs: true,
+        topLogprobs: 3,
+        topK: 5,
+        dropUnsupported: true
+      }))
+      assert.deepStrictEqual(lastBody(), { model, max_tokens: 1024, messages: [{ role: "user", content: "Hi" }], top_k: 5 })
+    }).pipe(Effect.scoped))
+
   it.effect("models are listed over all pages", () =>
     Effect.gen(function*() {
       const { adapter, fake } = yield* start

@@ -50,7 +50,7 @@ layer(harness, { excludeTestServices: true })("OpenAI's chat completions", (it) 
       assert.deepStrictEqual(lastBody(), { model, messages: [{ role: "user", content: "Say hello" }] })
       const { authorization, ...headers } = fake.calls.at(-1)?.headers ?? {}
       assert.strictEqual(authorization, `Bearer ${key}`)
-      assert.deepStrictEqual(Object.keys(headers).sort(), [
+      assert.deepStrictEqual(Object.keys(headers).toSorted(), [
         "accept",
         "accept-encoding",
         "connection",
