@@ -135,7 +135,7 @@ export const make = (parts: Parts = {}) => {
 
 export const layer = make()
 
-type StartError = SettingsError | StoreError | HttpServerError.ServeError
+export type StartError = SettingsError | StoreError | HttpServerError.ServeError
 
 const listening: { readonly [code: string]: string } = {
   EADDRINUSE: "another program listens there already",

@@ -96,7 +96,7 @@ export const variables = {
   retentionDays: integer("TOKENHUB_RETENTION_DAYS", "how long rows of requests are kept; hourly sums stay", 90, 1, 36_500, "days"),
   maxBodyBytes: integer("TOKENHUB_MAX_BODY_BYTES", "largest request body without an image or file part", 10 * mebibyte, 1024, 32 * mebibyte, "bytes"),
   connectTimeoutMs: integer("TOKENHUB_CONNECT_TIMEOUT_MS", "to connect to a provider", 5 * second, 1, 600 * second, "milliseconds"),
-  firstByteTimeoutMs: integer("TOKENHUB_FIRST_BYTE_TIMEOUT_MS", "until a provider's first byte, or first token", 30 * second, 1, 3600 * second, "milliseconds"),
+  firstByteTimeoutMs: integer("TOKENHUB_FIRST_BYTE_TIMEOUT_MS", "until a stream's first token; an answer in one piece gets ten times as long to begin", 30 * second, 1, 3600 * second, "milliseconds"),
   streamIdleTimeoutMs: integer("TOKENHUB_STREAM_IDLE_TIMEOUT_MS", "between two pieces of a provider's stream", 60 * second, 1, 3600 * second, "milliseconds"),
   wholeCallTimeoutMs: integer("TOKENHUB_WHOLE_CALL_TIMEOUT_MS", "for one upstream call", 600 * second, 1, 86_400 * second, "milliseconds"),
   wholeRunTimeoutMs: integer("TOKENHUB_WHOLE_RUN_TIMEOUT_MS", "for one request with all its calls", 900 * second, 1, 86_400 * second, "milliseconds"),

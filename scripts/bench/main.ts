@@ -1,7 +1,7 @@
 /** Measures TokenHub on this machine and prints tables: `npm run bench`. `--json FILE` writes the figures too. */
 import { writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
-import { measureRouting } from "./routing.ts"
+import { measureRouting, measureText } from "./routing.ts"
 
 const { values } = parseArgs({ options: { json: { type: "string" } } })
 
@@ -17,4 +17,7 @@ console.table(routing.map(({ indexMs, medianUs, models, p99Us, wish }) => ({
   "index ms": rounded(indexMs)
 })))
 
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ routing }, null, 2)}\n`)
+const text = measureText()
+console.table(text.map(({ medianMs, what }) => ({ what, "median ms": rounded(medianMs) })))
+
+if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ routing, text }, null, 2)}\n`)

@@ -3,7 +3,9 @@ import type { ModelCard } from "../../src/domain/Catalog.ts"
 import { ModelName, ProviderName } from "../../src/domain/Ids.ts"
 import { defaultPolicy } from "../../src/domain/Policy.ts"
 import type { Conditions, Wish } from "../../src/route/Ranking.ts"
+import { nearNames } from "../../src/route/NearNames.ts"
 import { best, index } from "../../src/route/Ranking.ts"
+import { textTokens } from "../../src/route/TokenEstimator.ts"
 import { median, percentile } from "./statistics.ts"
 
 const provider = ProviderName.make("bench")
@@ -68,3 +70,20 @@ export const measureRouting = (sizes: ReadonlyArray<number>): ReadonlyArray<Rout
       return { models: size, wish, medianUs: median(times), p99Us: percentile(times, 0.99), indexMs }
     })
   })
+
+const timesOf = (runs: number, work: () => void): ReadonlyArray<number> =>
+  Array.from({ length: runs }, () => {
+    const at = performance.now()
+    work()
+    return performance.now() - at
+  })
+
+/** Milliseconds for what the router does once a request beside choosing: estimating a megabyte, and near names for a typing error. */
+export const measureText = () => {
+  const names = Array.from({ length: 10_000 }, (_, i) => `vendor-${i % 100}/some-model-name-${i}`)
+  const megabyte = "The quick brown fox jumps over the lazy dog. ".repeat(23_302)
+  return [
+    { what: "estimate the tokens of 1 MB", medianMs: median(timesOf(20, () => textTokens(megabyte))) },
+    { what: "near names among 10,000", medianMs: median(timesOf(20, () => nearNames("vendor-7/some-model-name-x", names))) }
+  ]
+}

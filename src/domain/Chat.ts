@@ -26,7 +26,13 @@ export type ReasoningPart = {
   readonly redacted?: string
 }
 /** `arguments` is JSON text, as the model wrote it; it may be malformed. */
-export type ToolCallPart = { readonly type: "tool_call"; readonly id: string; readonly name: string; readonly arguments: string }
+export type ToolCallPart = {
+  readonly type: "tool_call"
+  readonly id: string
+  readonly name: string
+  readonly arguments: string
+  readonly cacheControl?: unknown
+}
 export type ToolResultPart = {
   readonly type: "tool_result"
   readonly toolCallId: string
@@ -60,6 +66,7 @@ export interface Tool {
   /** JSON Schema of the arguments. */
   readonly parameters?: unknown
   readonly strict?: boolean
+  readonly cacheControl?: unknown
 }
 
 export type ToolChoice = "auto" | "none" | "required" | { readonly name: string }
@@ -88,14 +95,32 @@ export interface ChatRequest {
   readonly toolChoice?: ToolChoice
   readonly parallelToolCalls?: boolean
   readonly responseFormat?: ResponseFormat
-  readonly reasoning?: { readonly effort?: string; readonly budgetTokens?: number }
+  readonly reasoning?: {
+    readonly effort?: string
+    readonly budgetTokens?: number
+    /**
+     * Where it is asked for apart from the effort: the model decides how much, not at all, or `unset`: nothing was said, the
+     * effort is for the answer as a whole. Absent: the effort or the budget asks for it.
+     */
+    readonly thinking?: "adaptive" | "disabled" | "unset"
+  }
   /** The end user, as the client names it to the vendor. */
   readonly user?: string
   /**
    * The client's own JSON. A provider that speaks the same protocol is sent it as it came, with only model, stream switch and
    * limits rewritten, so that unknown and future fields survive; every other provider is sent the canonical form.
    */
-  readonly native?: { readonly protocol: string; readonly body: { readonly [name: string]: unknown } }
+  readonly native?: {
+    readonly protocol: string
+    readonly body: { readonly [name: string]: unknown }
+    /** The client's headers that belong to the protocol and go with its JSON, by their names in lower case. */
+    readonly headers?: { readonly [name: string]: string }
+  }
+  /**
+   * What stands in the client's JSON and has no place in the canonical form, by its paths: a provider that isn't sent `native`
+   * refuses the request by the first of them, or answers without them where `dropUnsupported` says so.
+   */
+  readonly unraised?: ReadonlyArray<string>
   /** What the provider can't do is left out instead of refused. */
   readonly dropUnsupported?: boolean
   /** Fields that the canonical form has no name for, in the client's protocol; they reach only providers that speak it. */
@@ -108,6 +133,8 @@ export type FinishReason = "stop" | "length" | "tool_calls" | "content_filter" |
 export interface Choice {
   readonly content: ReadonlyArray<Part>
   readonly finishReason: FinishReason
+  /** The stop text that ended it, where the provider names it. */
+  readonly stopSequence?: string
 }
 
 /** A whole answer of one upstream call. */

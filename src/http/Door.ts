@@ -7,6 +7,7 @@ import type { Result } from "effect"
 import type { ChatRequest, Delta, Frame } from "../domain/Chat.ts"
 import type { InvalidRequest } from "../domain/RequestError.ts"
 import type { RunEvent, RunResult } from "../orchestrate/Run.ts"
+import type { HeaderView } from "./Credentials.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 
 export type Json = { readonly [name: string]: unknown }
@@ -53,9 +54,12 @@ export interface Door {
   readonly protocol: string
   /** Whether an event of the provider's own stream, in this protocol, holds content; the others wait for the first that does. */
   readonly hasContent: (frame: Frame) => boolean
-  readonly decode: (body: Json) => Result.Result<DoorCall, InvalidRequest>
+  /** `body` comes without the `tokenhub` object; `headers` are the client's, names in lower case. */
+  readonly decode: (body: Json, headers: HeaderView) => Result.Result<DoorCall, InvalidRequest>
   readonly answer: (result: RunResult, facts: AnswerFacts, body: Json) => Json
   readonly encoder: (facts: AnswerFacts, body: Json) => StreamEncoder
   /** What ends a stream that came through frame by frame, after the provider's last event; `[DONE]` for OpenAI's chat. */
   readonly terminal: ReadonlyArray<WireEvent>
+  /** An event of the provider's own stream that came only because TokenHub asked for it. */
+  readonly unasked?: (frame: Frame, body: Json) => boolean
 }

@@ -4,22 +4,11 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiSchema } from "effect/http-api"
 import type { Fault } from "../domain/ProviderError.ts"
 import type { RequestError } from "../domain/RequestError.ts"
+import type { Described, ErrorType as Type, Failure } from "./Failure.ts"
+import { ErrorType } from "./Failure.ts"
 import { RequestContext } from "./RequestContext.ts"
 
-const ErrorType = Schema.Literals([
-  "invalid_request_error",
-  "authentication_error",
-  "permission_error",
-  "not_found_error",
-  "conflict_error",
-  "rate_limit_error",
-  "budget_error",
-  "upstream_error",
-  "overloaded_error",
-  "vault_error",
-  "internal_error"
-])
-type ErrorType = typeof ErrorType.Type
+export type { Failure } from "./Failure.ts"
 
 /** The body of every error (API.md). */
 export const ErrorBody = Schema.Struct({
@@ -39,15 +28,7 @@ export type ErrorBody = typeof ErrorBody.Type
 export const errors = [400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504].map((status) =>
   ErrorBody.pipe(HttpApiSchema.status(status)))
 
-/** An error as facts of the wire. */
-export interface Described {
-  readonly status: number
-  readonly type: ErrorType
-  readonly code: string
-  readonly retryable: boolean
-}
-
-const described = (status: number, type: ErrorType, code: string, retryable = false): Described => ({ status, type, code, retryable })
+const described = (status: number, type: Type, code: string, retryable = false): Described => ({ status, type, code, retryable })
 
 const upstream = (status: number, code: string, retryable: boolean): Described => described(status, "upstream_error", code, retryable)
 
@@ -139,20 +120,10 @@ export const describe = (error: RequestError): Described => {
   }
 }
 
-/** An error with everything that its answer needs. */
-export interface Failure extends Described {
-  readonly message: string
-  readonly param?: string | undefined
-  /** When another try makes sense. */
-  readonly retryAfterMs?: number | undefined
-  readonly details?: unknown
-  readonly headers?: { readonly [name: string]: string }
-}
-
 /** Faults of HTTP itself, which no service knows of. */
 export const httpFailure = (
   status: number,
-  type: ErrorType,
+  type: Type,
   code: string,
   message: string,
   more: { readonly param?: string; readonly retryAfterMs?: number; readonly headers?: { readonly [name: string]: string } } = {}
@@ -171,7 +142,8 @@ export const internal: Failure = httpFailure(500, "internal_error", "internal_er
 /** Where nobody knows when another try makes sense (as the cool-down of FAULTS.md row 11). */
 const defaultRetryAfterMs = 5000
 
-const withoutRetry: ReadonlySet<string> = new Set(["budget_exceeded", "provider_auth", "vault_locked"])
+/** The official SDKs try again after any 5xx unless they are told not to. */
+const mayNotRetry = ({ code, retryable, status }: Failure): boolean => code === "budget_exceeded" || (status >= 500 && !retryable)
 
 const retryAfterOf = (error: RequestError): number | undefined =>
   "retryAfterMs" in error ? error.retryAfterMs : undefined
@@ -200,7 +172,7 @@ export const failureOf = (error: RequestError | HttpFault): Failure =>
       details: detailsOf(error)
     }
 
-/** The body of a failure. */
+/** The body of a failure, in TokenHub's own shape, which is also OpenAI's. */
 export const bodyOf = (failure: Failure, requestId: string): ErrorBody => ({
   error: {
     message: failure.message,
@@ -218,16 +190,16 @@ export const headersOf = (failure: Failure): { readonly [name: string]: string }
   const waits = failure.retryAfterMs !== undefined || (failure.retryable && (failure.status === 429 || failure.status === 503))
   return {
     ...(waits ? { "retry-after": String(Math.max(1, Math.ceil((failure.retryAfterMs ?? defaultRetryAfterMs) / 1000))) } : {}),
-    ...(withoutRetry.has(failure.code) ? { "x-should-retry": "false" } : {}),
+    ...(mayNotRetry(failure) ? { "x-should-retry": "false" } : {}),
     ...failure.headers
   }
 }
 
-/** Answers a failure in the envelope, and notes its code for the request's log. */
+/** Answers a failure in the envelope of the client's protocol, and notes its code for the request's log. */
 export const respondFailure = (failure: Failure): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
   Effect.map(RequestContext, (request) => {
     request.errorCode = failure.code
-    return HttpServerResponse.jsonUnsafe(bodyOf(failure, request.id), { status: failure.status, headers: headersOf(failure) })
+    return HttpServerResponse.jsonUnsafe(request.errorBody(failure, request.id), { status: failure.status, headers: headersOf(failure) })
   })
 
 /** Answers an error in the envelope: `effect.pipe(Effect.catch(ErrorEnvelope.respond))`. */

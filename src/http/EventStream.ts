@@ -4,43 +4,55 @@
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Cause, Scope } from "effect"
-import { Clock, Effect, Latch, Queue, Schedule, Stream } from "effect"
+import { Clock, Deferred, Effect, Exit, Latch, Queue, Schedule, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
+import type { WireEvent } from "./Door.ts"
+
+/** An event, or a line that clients skip. */
+export type Emission = WireEvent | { readonly comment: string }
 
 /** One event with its name; the data are sent as JSON. */
-export interface NamedEvent {
-  readonly name: string
-  readonly data: unknown
-}
+export const named = (event: string, data: unknown): WireEvent => ({ event, data: JSON.stringify(data) })
 
-export type Emit = (event: NamedEvent) => Effect.Effect<void>
+export type Emit = (emission: Emission) => Effect.Effect<void>
 
 /** Half of what may be held: the other half may be on its way through the socket. */
 const mostQueued = 512 * 1024
 
 const encoder = new TextEncoder()
 
-/** WHATWG HTML, 9.2.6; JSON has no raw line breaks. */
-const encode = ({ data, name }: NamedEvent): Uint8Array => encoder.encode(`event: ${name}\ndata: ${JSON.stringify(data)}\n\n`)
+/** WHATWG HTML, 9.2.6: no line break of the text can begin a field of its own. */
+const field = (name: string, text: string): string => `${name}: ${text.replaceAll(/\r\n|\r|\n/g, `\n${name}: `)}\n`
+
+const encode = (emission: Emission): Uint8Array =>
+  encoder.encode(
+    "comment" in emission
+      ? `${field("", emission.comment)}\n`
+      : `${emission.event === undefined ? "" : field("event", emission.event)}${field("data", emission.data)}\n`
+  )
 
 const heartbeat = encoder.encode(": heartbeat\n\n")
 
 /**
  * Answers with the events that `produce` emits, and ends when it ends. `heartbeatMs`: how often an idle stream shows that it
- * lives; `stallMs`: how long a reader may take nothing of what waits for it.
+ * lives; `stallMs`: how long a reader may take nothing of what waits for it. With `headers` the answer begins with its first
+ * event, and a producer that fails before that fails this effect; without, it begins at once. What fails later is the
+ * producer's to tell as an event.
  */
-export const respond = Effect.fnUntraced(function*(options: {
+export const respond = Effect.fnUntraced(function*<E>(options: {
   readonly request: HttpServerRequest.HttpServerRequest
   readonly heartbeatMs: number
   readonly stallMs: number
-  readonly produce: (emit: Emit) => Effect.Effect<void>
-}): Effect.fn.Return<HttpServerResponse.HttpServerResponse, never, Scope.Scope> {
-  const { heartbeatMs, produce, request, stallMs } = options
+  readonly headers?: () => { readonly [name: string]: string }
+  readonly produce: (emit: Emit) => Effect.Effect<void, E>
+}): Effect.fn.Return<HttpServerResponse.HttpServerResponse, E, Scope.Scope> {
+  const { headers, heartbeatMs, produce, request, stallMs } = options
   const scope = yield* Effect.scope
   const clock = yield* Clock.Clock
   const queue = yield* Queue.unbounded<Uint8Array, Cause.Done>()
   const room = Latch.makeUnsafe(true)
+  const begun = Deferred.makeUnsafe<void, E>()
   let queued = 0
   let takenAt = clock.monotonicTimeNanosUnsafe()
 
@@ -49,6 +61,7 @@ export const respond = Effect.fnUntraced(function*(options: {
     queued += bytes.length
     if (queued >= mostQueued) room.closeUnsafe()
     Queue.offerUnsafe(queue, bytes)
+    Deferred.doneUnsafe(begun, Exit.void)
   }
 
   const taken = (chunks: ReadonlyArray<Uint8Array>) => {
@@ -69,12 +82,14 @@ export const respond = Effect.fnUntraced(function*(options: {
 
   const every = (ms: number, effect: Effect.Effect<void>) => Effect.delay(Effect.repeat(effect, Schedule.spaced(ms)), ms)
 
-  yield* Effect.forkIn(every(heartbeatMs, beat), scope)
-  yield* Effect.forkIn(every(Math.max(10, stallMs / 10), cutWhenStalled), scope)
-  yield* produce((event) => Effect.andThen(room.await, Effect.sync(() => push(encode(event))))).pipe(
+  yield* produce((emission) => Effect.andThen(room.await, Effect.sync(() => push(encode(emission))))).pipe(
+    Effect.onExit((exit) => Effect.sync(() => void Deferred.doneUnsafe(begun, exit))),
     Effect.ensuring(Queue.end(queue)),
     Effect.forkIn(scope)
   )
+  if (headers !== undefined) yield* Deferred.await(begun)
+  yield* Effect.forkIn(every(heartbeatMs, beat), scope)
+  yield* Effect.forkIn(every(Math.max(10, stallMs / 10), cutWhenStalled), scope)
 
   const bytes = Stream.fromQueue(queue).pipe(
     Stream.mapArray((chunks) => {
@@ -85,6 +100,6 @@ export const respond = Effect.fnUntraced(function*(options: {
   return HttpServerResponse.stream(bytes, {
     contentType: "text/event-stream",
     // Proxies that buffer would hold the events back.
-    headers: { "cache-control": "no-cache", "x-accel-buffering": "no" }
+    headers: { "cache-control": "no-cache", "x-accel-buffering": "no", ...headers?.() }
   })
 })

@@ -12,6 +12,7 @@ import * as Usages from "../domain/Usage.ts"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { Drain } from "./Drain.ts"
+import { errorBodyFor } from "./ErrorBodies.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import type { RequestFacts } from "./RequestContext.ts"
@@ -91,6 +92,7 @@ export const layer = (routes: RouteTable) =>
             startedAt,
             remoteAddress: request.remoteAddress._tag === "Some" ? request.remoteAddress.value : "",
             endpoint: undefined,
+            errorBody: errorBodyFor(pathOf(request.url)),
             caller: undefined,
             errorCode: null,
             taken: false
@@ -181,6 +183,7 @@ const notFound = (request: HttpServerRequest.HttpServerRequest, routes: RouteTab
   }
   return Effect.flatMap(RequestContext, (facts) => {
     facts.endpoint = known.pattern
+    facts.errorBody = errorBodyFor(known.pattern)
     const allow = known.methods.join(", ")
     return request.method === "OPTIONS"
       ? Effect.succeed(HttpServerResponse.empty({ status: 204, headers: { allow } }))

@@ -90,7 +90,7 @@ export const LogHttp = HttpApiBuilder.group(
   })
 )
 
-const eventsOf = ({ missed, row }: Settled): ReadonlyArray<EventStream.NamedEvent> => [
-  ...(missed === 0 ? [] : [{ name: "dropped", data: { missed } }]),
-  { name: "request", data: shownRequest(row) }
+const eventsOf = ({ missed, row }: Settled): ReadonlyArray<EventStream.Emission> => [
+  ...(missed === 0 ? [] : [EventStream.named("dropped", { missed })]),
+  EventStream.named("request", shownRequest(row))
 ]

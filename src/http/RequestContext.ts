@@ -1,6 +1,7 @@
 /** What TokenHub knows of the HTTP request being served, from its arrival on. */
 import { Context } from "effect"
 import type { RequestId } from "../domain/Ids.ts"
+import type { ErrorBodyOf } from "./Failure.ts"
 
 /** Whose credential was good: `clientKey` is the key's id, null for callers without one and for admins. */
 export interface Authenticated {
@@ -16,6 +17,8 @@ export interface RequestFacts {
   readonly remoteAddress: string
   /** The matched route's pattern; undefined: none matched. */
   endpoint: string | undefined
+  /** How errors look in the protocol of the route that matched, or whose prefix the path has. */
+  errorBody: ErrorBodyOf
   /** Set once authentication passed. */
   caller: Authenticated | undefined
   /** The code of the error that was answered. */

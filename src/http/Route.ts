@@ -3,6 +3,7 @@ import { Effect, Layer, SchemaIssue } from "effect"
 import type { Schema } from "effect"
 import { HttpApiError, HttpApiMiddleware } from "effect/http-api"
 import { InvalidRequest } from "../domain/RequestError.ts"
+import { errorBodyFor } from "./ErrorBodies.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import { formatPath } from "./Json.ts"
 import { RequestContext } from "./RequestContext.ts"
@@ -34,6 +35,7 @@ export class Route extends HttpApiMiddleware.Service<Route>()("tokenhub/Route") 
     Route.of((served, { endpoint }) =>
       Effect.flatMap(RequestContext, (request) => {
         request.endpoint = endpoint.path
+        request.errorBody = errorBodyFor(endpoint.path)
         return Effect.catch(served, (error) =>
           // An answer of ours that does not fit its schema is a defect, not the caller's fault.
           HttpApiError.HttpApiSchemaError.is(error) && error.kind !== "Body" && error.kind !== "ResponseHeaders"

@@ -7,12 +7,12 @@ import type { ModelCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Completion, Delta, Frame, StreamEvent } from "../domain/Chat.ts"
 import type { ModelName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
-import { ceilingOf, costOf } from "../domain/Money.ts"
+import { ceilingOf, costOf, formatUsd } from "../domain/Money.ts"
 import type { RoutingPolicy } from "../domain/Policy.ts"
 import type { Fault } from "../domain/ProviderError.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import type { RequestError } from "../domain/RequestError.ts"
-import { AllCoolingDown, ContextLengthExceeded, NoCandidate, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
+import { AllCoolingDown, BudgetExceeded, ContextLengthExceeded, NoCandidate, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
 import * as Usages from "../domain/Usage.ts"
 import type { ProviderCall } from "../provider/ProviderAdapter.ts"
@@ -37,6 +37,8 @@ export interface StepCall {
   /** An exact name or alias; undefined: the router chooses. */
   readonly model: string | undefined
   readonly policy: RoutingPolicy
+  /** The most that the whole run may cost. */
+  readonly maxCost?: NanoDollars
   readonly insteadOf?: CallResult
   /** Where a stream goes as it comes; undefined: the answer is fetched in one piece. */
   readonly sink?: StepSink
@@ -44,7 +46,9 @@ export interface StepCall {
 
 export interface StepSink {
   readonly onCall: (model: ModelCard) => Effect.Effect<void>
-  readonly onFrame: (frame: Frame) => Effect.Effect<void>
+  /** Whether a frame shows the client a piece of the answer. */
+  readonly hasContent: (frame: Frame) => boolean
+  readonly onFrame: (frame: Frame, content: boolean) => Effect.Effect<void>
   readonly onDelta: (delta: Delta) => Effect.Effect<void>
 }
 
@@ -79,11 +83,12 @@ export class Attempts extends Context.Service<Attempts, {
         Effect.uninterruptibleMask((restore) =>
           Effect.gen(function*() {
             const ready = yield* providers.ready(model.provider)
-            if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.need) ?? busyProbe(model))
-            const startedAt = yield* Clock.currentTimeMillis
-            const began = yield* Clock.currentTimeNanos
             const maxTokens = state.call.request.maxTokens ?? model.maxOutputTokens ?? model.contextSize
             const reserved = ceilingOf(model.price, state.need.promptTokens, Math.min(maxTokens, model.contextSize))
+            yield* affordable(run, state.call, model, reserved)
+            if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.need) ?? busyProbe(model))
+            const startedAt = yield* Clock.currentTimeMillis
+            const began = yield* Clock.monotonicTimeNanos
             const opened: Attempt = {
               index: run.attempts.length,
               step: state.call.step,
@@ -96,7 +101,7 @@ export class Attempts extends Context.Service<Attempts, {
               cost: 0n
             }
             const progress: Progress = { characters: 0, firstTokenMs: undefined }
-            const elapsedMs = Effect.map(Clock.currentTimeNanos, (now) => Number(now - began) / 1e6)
+            const elapsedMs = Effect.map(Clock.monotonicTimeNanos, (now) => Number(now - began) / 1e6)
 
             yield* run.open(model, reserved)
             yield* ledger.openAttempt(run.id, opened, reserved)
@@ -109,9 +114,14 @@ export class Attempts extends Context.Service<Attempts, {
                 state.committed = true
                 yield* state.call.sink?.onDelta(delta) ?? Effect.void
               })
+            const onFrame = (frame: Frame) =>
+              Effect.suspend(() => {
+                state.committed ||= state.call.sink?.hasContent(frame) ?? false
+                return state.call.sink?.onFrame(frame, state.committed) ?? Effect.void
+              })
 
             yield* state.call.sink?.onCall(model) ?? Effect.void
-            const exit = yield* Effect.exit(restore(ask(ready, model, state, onDelta)))
+            const exit = yield* Effect.exit(restore(ask(ready, model, state, { onDelta, onFrame })))
             const durationMs = yield* elapsedMs
             const error = exit._tag === "Failure" ? failureOf(exit) : undefined
             const usage = exit._tag === "Success"
@@ -153,7 +163,7 @@ export class Attempts extends Context.Service<Attempts, {
           })
         )
 
-      const ask = ({ adapter, apiKey, card }: ReadyProvider, model: ModelCard, state: State, onDelta: (delta: Delta) => Effect.Effect<void>) => {
+      const ask = ({ adapter, apiKey, card }: ReadyProvider, model: ModelCard, state: State, receiver: Receiver) => {
         const { request, sink } = state.call
         const call: ProviderCall = {
           upstreamModel: model.upstreamName,
@@ -164,7 +174,7 @@ export class Attempts extends Context.Service<Attempts, {
         }
         return GenAi.traced(
           { providerType: card.providerType, model: model.upstreamName, request, tracePrompts },
-          sink === undefined ? adapter.complete(call) : drain(adapter.stream(call), sink.onFrame, onDelta)
+          sink === undefined ? adapter.complete(call) : drain(adapter.stream(call), receiver)
         )
       }
 
@@ -272,11 +282,31 @@ const moveTo = (state: State, model: ModelCard): void => {
   state.tried.add(model.name)
 }
 
+interface Receiver {
+  readonly onFrame: (frame: Frame) => Effect.Effect<void>
+  readonly onDelta: (delta: Delta) => Effect.Effect<void>
+}
+
+/** Fails where what is left of the run's own limit can't pay the most that a call may cost. */
+const affordable = (run: RunRecord, { maxCost }: StepCall, model: ModelCard, ceiling: NanoDollars): Effect.Effect<void, BudgetExceeded> => {
+  if (maxCost === undefined) return Effect.void
+  if (model.price === null) {
+    return Effect.fail(new BudgetExceeded({ message: `'${model.name}' has no price, so that nobody knows whether max_cost_usd pays it` }))
+  }
+  const left = run.attempts.reduce((rest, attempt) => rest - attempt.cost, maxCost)
+  if (ceiling <= left) return Effect.void
+  const remains = formatUsd(left > 0n ? left : 0n)
+  return Effect.fail(
+    new BudgetExceeded({
+      message: `A call of '${model.name}' may cost ${formatUsd(ceiling)} $, and of max_cost_usd ${remains} $ are left; a lower max_tokens makes it cheaper`
+    })
+  )
+}
+
 /** Hands every frame and delta on and gives the whole answer at the end. */
 const drain = (
   stream: Stream.Stream<StreamEvent, ProviderError>,
-  onFrame: StepSink["onFrame"],
-  onDelta: (delta: Delta) => Effect.Effect<void>
+  { onDelta, onFrame }: Receiver
 ): Effect.Effect<Completion, ProviderError> =>
   Effect.suspend(() => {
     let completion: Completion | undefined

@@ -48,9 +48,9 @@ export class Orchestrator extends Context.Service<Orchestrator, {
           })
         }
         const startedAt = yield* Clock.currentTimeMillis
-        const began = yield* Clock.currentTimeNanos
+        const began = yield* Clock.monotonicTimeNanos
         const deadlineMs = Math.min(request.deadlineMs ?? settings.wholeRunTimeoutMs, settings.wholeRunTimeoutMs)
-        const elapsedMs = Effect.map(Clock.currentTimeNanos, (now) => Number(now - began) / 1e6)
+        const elapsedMs = Effect.map(Clock.monotonicTimeNanos, (now) => Number(now - began) / 1e6)
         const calls: Array<Attempt> = []
         let opening: RequestRow = emptyRow(request, startedAt)
         let opened = false
@@ -76,11 +76,17 @@ export class Orchestrator extends Context.Service<Orchestrator, {
             request: chat,
             model,
             policy: request.policy,
+            ...(request.maxCost === undefined ? {} : { maxCost: request.maxCost }),
             ...(insteadOf === undefined ? {} : { insteadOf }),
             ...(emit === undefined ? {} : {
               sink: {
                 onCall: ({ name, provider }: ModelCard) => emit({ type: "call.started", step, model: name, provider }),
-                onFrame: (frame: Frame) => emit({ type: "step.frame", step, frame }),
+                hasContent: request.hasContent ?? (() => false),
+                onFrame: (frame: Frame, content: boolean) =>
+                  Effect.suspend(() => {
+                    shown = shown || (final && content)
+                    return emit({ type: "step.frame", step, frame, content })
+                  }),
                 onDelta: (delta: Delta) =>
                   Effect.suspend(() => {
                     shown = shown || final

@@ -30,6 +30,10 @@ export interface RunRequest {
   readonly policy: RoutingPolicy
   /** Milliseconds that the run may take; undefined: Settings' whole run. */
   readonly deadlineMs?: number
+  /** The most that the run may cost: a call whose ceiling would pass what is left is not made. */
+  readonly maxCost?: NanoDollars
+  /** Whether an event of the provider's own stream holds content; the first one commits the answer. Absent: deltas alone do. */
+  readonly hasContent?: (frame: Frame) => boolean
 }
 
 /** What a streaming client is told while the run goes on. `final` marks the pieces of the answer itself. */
@@ -37,8 +41,11 @@ export type RunEvent =
   | { readonly type: "step.started"; readonly step: string }
   /** A call leaves; what came of an earlier call of this step counts for nothing. */
   | { readonly type: "call.started"; readonly step: string; readonly model: ModelName; readonly provider: ProviderName }
-  /** An event of the provider's own stream; only in a mode that hands one answer through. Its deltas follow. */
-  | { readonly type: "step.frame"; readonly step: string; readonly frame: Frame }
+  /**
+   * An event of the provider's own stream; only in a mode that hands one answer through. `content`: from here on the client
+   * sees a piece of the answer. Its deltas follow.
+   */
+  | { readonly type: "step.frame"; readonly step: string; readonly frame: Frame; readonly content: boolean }
   | { readonly type: "step.delta"; readonly step: string; readonly delta: Delta; readonly final: boolean }
   | { readonly type: "step.completed"; readonly step: string; readonly result: CallResult }
 

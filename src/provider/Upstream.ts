@@ -44,6 +44,9 @@ export interface Endpoint {
   readonly events: (request: UpstreamRequest, reader: () => StreamReader) => Stream.Stream<StreamEvent, ProviderError>
 }
 
+/** An answer in one piece begins only once all of it is generated: it gets so many times the time-out of a first token. */
+const wholeAnswerFactor = 10
+
 /** The part of an error's body that is read, in bytes. */
 const longestErrorBody = 64 * 1024
 
@@ -90,6 +93,7 @@ export class Upstream extends Context.Service<Upstream, {
           wholeCallMs: card.timeouts.wholeCallMs ?? settings.wholeCallTimeoutMs,
           bodyBytes: settings.upstreamBodyBytes
         }
+        const wholeAnswerMs = limits.firstByteMs * wholeAnswerFactor
         const connections = card.maxConcurrency ?? settings.providerConcurrency
         const checked = checkBaseUrl(options.baseUrl, allowPrivate)
         if (Result.isFailure(checked)) {
@@ -135,7 +139,8 @@ export class Upstream extends Context.Service<Upstream, {
         /** Sends the request; the answer is there once its headers are. Its body lives as long as the scope. */
         const open = Effect.fnUntraced(function*(
           request: UpstreamRequest,
-          accept: string
+          accept: string,
+          patienceMs: number
         ): Effect.fn.Return<Answer, ProviderError, Scope.Scope> {
           if (request.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(Redacted.value(request.apiKey))) {
             return yield* new ProviderError({
@@ -157,8 +162,8 @@ export class Upstream extends Context.Service<Upstream, {
               }),
             catch: (cause) => ofConnection(card.name, cause, "request")
           }).pipe(
-            within(Math.min(limits.firstByteMs, limits.wholeCallMs), () =>
-              answered("first_token_timeout", `${card.name} did not begin to answer within ${limits.firstByteMs} ms`))
+            within(Math.min(patienceMs, limits.wholeCallMs), () =>
+              answered("first_token_timeout", `${card.name} did not begin to answer within ${patienceMs} ms`))
           )
           const body: Readable = response.body
           body.on("error", () => {})
@@ -244,7 +249,7 @@ export class Upstream extends Context.Service<Upstream, {
         })
 
         const json: Endpoint["json"] = (request) =>
-          Effect.scoped(Effect.flatMap(open(request, "application/json"), readJson)).pipe(
+          Effect.scoped(Effect.flatMap(open(request, "application/json", wholeAnswerMs), readJson)).pipe(
             Effect.mapError((error) => scrubbed(error, request.apiKey))
           )
 
@@ -265,7 +270,7 @@ export class Upstream extends Context.Service<Upstream, {
               if (stream.over()) answer.finish()
               const [first, ...rest] = stream.take()
               if (first === undefined) continue
-              begun = true
+              begun ||= first.type !== "frame" || rest.some((event) => event.type !== "frame")
               return [first, ...rest] as const
             }
             return yield* stream.error() ?? Cause.done()
@@ -274,7 +279,7 @@ export class Upstream extends Context.Service<Upstream, {
 
         const events: Endpoint["events"] = (request, reader) =>
           Stream.unwrap(
-            Effect.map(open(request, "text/event-stream"), (answer) => Stream.fromPull(pullEvents(answer, request, reader())))
+            Effect.map(open(request, "text/event-stream", limits.firstByteMs), (answer) => Stream.fromPull(pullEvents(answer, request, reader())))
           ).pipe(Stream.mapError((error) => scrubbed(error, request.apiKey)))
 
         return { json, events }

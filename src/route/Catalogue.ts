@@ -18,7 +18,7 @@ export type CatalogueEntry = Pick<
 >
 
 export interface Catalogue {
-  /** The current chat models of a provider type, sorted by name; none for a type that the catalogue does not know. */
+  /** The current chat and embedding models of a provider type, sorted by name; none for a type that the catalogue does not know. */
   readonly models: (providerType: string) => ReadonlyArray<CatalogueEntry>
   /** What is known of any model of a provider type, legacy ones and dated names included. */
   readonly describe: (providerType: string, upstreamName: string) => CatalogueEntry | undefined
@@ -35,14 +35,24 @@ interface Vendor {
   readonly lacks?: ReadonlyArray<Capability>
   /** Context windows that genai-prices lacks, from the vendor's own list of models. */
   readonly contexts?: { readonly [model: string]: number }
+  /** Embedding models, with the most tokens that one text may have, from the vendor's own list; llm-zoo has none of them. */
+  readonly embeddings?: { readonly [model: string]: number }
+  /** True: lists the models that only the Responses API serves. */
+  readonly responses?: true
 }
+
+const openAiEmbeddings = { "text-embedding-3-large": 8192, "text-embedding-3-small": 8192 }
 
 /** By provider type, in the order in which default instances claim a name that several of them have. */
 const vendors: { readonly [providerType: string]: Vendor } = {
-  openai: { prices: "openai", facts: "openai" },
+  openai: { prices: "openai", facts: "openai", embeddings: openAiEmbeddings },
   anthropic: { prices: "anthropic", facts: "anthropic" },
-  gemini: { prices: "google", facts: "google" },
-  mistral: { prices: "mistral", contexts: { "mistral-medium-latest": 131_072, "mistral-small-latest": 131_072 } },
+  gemini: { prices: "google", facts: "google", embeddings: { "gemini-embedding-001": 2048, "gemini-embedding-2": 8192 } },
+  mistral: {
+    prices: "mistral",
+    contexts: { "mistral-medium-latest": 131_072, "mistral-small-latest": 131_072 },
+    embeddings: { "mistral-embed": 8192 }
+  },
   deepseek: { prices: "deepseek", facts: "deepseek", lacks: ["json_schema", "vision"] },
   xai: { prices: "x-ai", facts: "xai" },
   groq: {
@@ -65,7 +75,8 @@ const vendors: { readonly [providerType: string]: Vendor } = {
   cerebras: { prices: "cerebras", lacks: ["vision"] },
   perplexity: { prices: "perplexity", lacks: ["tools"] },
   openrouter: { prices: "openrouter", facts: "openrouter" },
-  "azure-openai": { prices: "azure", facts: "openai", listed: false }
+  "azure-openai": { prices: "azure", facts: "openai", listed: false, embeddings: openAiEmbeddings },
+  "openai-responses": { prices: "openai", facts: "openai", responses: true }
 }
 
 const order = Object.keys(vendors)
@@ -87,18 +98,22 @@ const free: Price = { input: 0n, output: 0n }
 /** The mock answers in words, whatever schema is asked for. */
 const mockCapabilities: ReadonlySet<Capability> = new Set([...defaultCapabilities].filter((name) => name !== "json_schema"))
 
-const mockModel = (upstreamName: string, contextSize: number, weight: number): CatalogueEntry => ({
+/** What a model can do that is made for nothing else. */
+const embeddingsOnly: ReadonlySet<Capability> = new Set(["embeddings"])
+
+const mockModel = (upstreamName: string, contextSize: number, weight: number, able = mockCapabilities): CatalogueEntry => ({
   upstreamName,
   contextSize,
   maxOutputTokens: null,
   weight,
   price: free,
-  capabilities: mockCapabilities,
+  capabilities: able,
   source: "mock"
 })
 
-/** The models of a provider that was made because there was none: free, one small and one large. */
+/** The models of a provider that was made because there was none: free, one small, one large, and one for embeddings. */
 export const mockModels: ReadonlyArray<CatalogueEntry> = [
+  mockModel("mock-embedding", 8_192, 10, embeddingsOnly),
   mockModel("mock-large", 131_072, 20),
   mockModel("mock-small", 8_192, 10)
 ]
@@ -116,9 +131,10 @@ const dollarsAt = (prices: ModelPrice, kind: Tokens, promptTokens: number): numb
     : value
 }
 
-const ratesAt = (prices: ModelPrice, promptTokens: number): Rates | undefined => {
+/** `noOutput` is the price of output where the list has none. */
+const ratesAt = (prices: ModelPrice, promptTokens: number, noOutput?: number): Rates | undefined => {
   const input = dollarsAt(prices, "input_mtok", promptTokens)
-  const output = dollarsAt(prices, "output_mtok", promptTokens)
+  const output = dollarsAt(prices, "output_mtok", promptTokens) ?? noOutput
   if (input === undefined || output === undefined) return undefined
   const cachedInput = dollarsAt(prices, "cache_read_mtok", promptTokens)
   const cacheWrite = dollarsAt(prices, "cache_write_mtok", promptTokens)
@@ -168,8 +184,10 @@ interface Facts {
   readonly contextSize: number
   readonly maxOutputTokens: number
   readonly superseded: boolean
-  /** Served no more, or not by chat completions. */
-  readonly unlisted: boolean
+  /** Served no more. */
+  readonly retired: boolean
+  /** Not served by chat completions. */
+  readonly responsesOnly: boolean
   readonly able: ReadonlySet<Capability>
 }
 
@@ -185,7 +203,8 @@ const factsOf = (variants: ReadonlyArray<ModelConfig>): Facts => ({
   contextSize: Math.min(...variants.map((variant) => variant.contextWindow)),
   maxOutputTokens: Math.min(...variants.map((variant) => variant.maxOutputTokens)),
   superseded: variants.every((variant) => variant.deprecated === true),
-  unlisted: variants.every((variant) => variant.retired === true || variant.requiresResponsesAPI === true),
+  retired: variants.every((variant) => variant.retired === true),
+  responsesOnly: variants.every((variant) => variant.requiresResponsesAPI === true),
   able: new Set(variants.flatMap(ableTo))
 })
 
@@ -198,6 +217,21 @@ const notChat = new RegExp(
   "embed|moderation|whisper|transcri|tts|audio|voice|voxtral|realtime|-live|ocr|image|guard|safety|rerank|search|:batch$|^~",
   "i"
 )
+
+/** Embedding models bill their input only. */
+const embeddingEntry = (upstreamName: string, contextSize: number, prices: ModelPrice): Described | undefined => {
+  const price = ratesAt(prices, 0, 0)
+  return price && {
+    upstreamName,
+    contextSize,
+    maxOutputTokens: null,
+    weight: weightOf(price, true),
+    price,
+    capabilities: embeddingsOnly,
+    source: "catalogue",
+    facts: undefined
+  }
+}
 
 const make = (
   configs: ReadonlyArray<ModelConfig>,
@@ -220,6 +254,8 @@ const make = (
 
   const entry = (vendor: Vendor, model: string, provider = find(vendor.prices)): Described | undefined => {
     const matched = provider === undefined ? undefined : match(provider, model)
+    const longestText = vendor.embeddings?.[model]
+    if (longestText !== undefined) return matched && embeddingEntry(model, longestText, matched.prices)
     const price = matched === undefined ? undefined : priceOf(model, matched.prices)
     const models = vendor.facts === undefined ? undefined : known.get(vendor.facts)
     const variants = models?.get(model) ?? models?.get(matched?.model.id ?? "")
@@ -253,10 +289,12 @@ const make = (
       ? [...new Set(made.map((config) => config.shortName))].map((name) => [name, provider])
       // One model at a time: matching an id against hundreds takes a fifth of a millisecond.
       : sold.map((model) => [model.id, { ...provider, models: [model] }])
-    const chat = offers.filter(([name]) => !notChat.test(name)).toSorted(([a], [b]) => a < b ? -1 : 1)
-    return chat.flatMap(([name, source]) => {
+    const chat = offers.filter(([name]) => !notChat.test(name))
+    const embeddings = Object.keys(vendor.embeddings ?? {}).map((name) => [name, provider] as const)
+    return [...chat, ...embeddings].toSorted(([a], [b]) => a < b ? -1 : 1).flatMap(([name, source]) => {
       const found = entry(vendor, name, source)
-      return found === undefined || found.facts?.unlisted === true ? [] : [withoutFacts(found)]
+      const { responsesOnly = false, retired = false } = found?.facts ?? {}
+      return found === undefined || retired || responsesOnly !== (vendor.responses === true) ? [] : [withoutFacts(found)]
     })
   }
 

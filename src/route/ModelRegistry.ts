@@ -59,8 +59,14 @@ const merge = (
       models.set(name, { ...entry, name, provider, aliases: [], enabled: true })
     }
   }
-  return models
+  return withoutIdleMock(models)
 }
+
+/** The mock stands in only while nobody else can answer: next to a real model it would be taken for one. */
+const withoutIdleMock = (models: ReadonlyMap<string, ModelCard>): ReadonlyMap<string, ModelCard> =>
+  [...models.values()].some((card) => card.enabled && card.source !== "mock")
+    ? new Map([...models].map(([name, card]) => [name, card.source === "mock" ? { ...card, enabled: false } : card]))
+    : models
 
 export class ModelRegistry extends Context.Service<ModelRegistry, {
   /** Adds or replaces a model; its provider must exist. A name that is another model's alias, or the reverse, is a conflict. */

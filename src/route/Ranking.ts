@@ -64,7 +64,10 @@ const bitsOf = (wanted: Iterable<string>): number => {
 const maskOf = (model: ModelCard): number =>
   bitsOf(model.capabilities) | (model.capabilities.size === 1 && model.capabilities.has("embeddings") ? 0 : chatBit)
 
-const wantedMask = (need: Need): number => bitsOf(need.capabilities) | chatBit
+/** What is asked for is a completion, unless it is embeddings. */
+const wantsChat = (need: Need): boolean => !need.capabilities.includes("embeddings")
+
+const wantedMask = (need: Need): number => bitsOf(need.capabilities) | (wantsChat(need) ? chatBit : 0)
 
 /** A failed call costs its caller about this many milliseconds, so that error rate and latency can be weighed together. */
 const failureMs = 10_000
@@ -109,8 +112,7 @@ const unfit = (model: ModelCard, need: Need, minContextSize: number, conditions:
 
 const unable = (model: ModelCard, need: Need, minContextSize: number, conditions: Conditions): Drop | undefined => {
   const drop = dropOf(model)
-  const mask = maskOf(model)
-  if ((mask & chatBit) === 0) return drop("missing_capability", "it makes embeddings only")
+  if (wantsChat(need) && (maskOf(model) & chatBit) === 0) return drop("missing_capability", "it makes embeddings only")
   const lacking = need.capabilities.filter((capability) => !model.capabilities.has(capability))
   if (lacking.length > 0) return drop("missing_capability", `it lacks ${lacking.join(", ")}`)
   const window = `its context window has ${model.contextSize}`

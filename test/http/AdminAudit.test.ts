@@ -9,7 +9,7 @@ import { RequestContext } from "../../src/http/RequestContext.ts"
 
 const id = makeRequestId(0)
 
-const facts = { id, startedAt: 0, remoteAddress: "", endpoint: undefined, caller: undefined, errorCode: null, taken: false }
+const facts = { id, startedAt: 0, remoteAddress: "", endpoint: undefined, errorBody: () => ({}), caller: undefined, errorCode: null, taken: false }
 
 const serve = <A, E>(effect: Effect.Effect<A, E, AuditLog>, record: (change: Change) => Effect.Effect<void, StoreUnavailable>) =>
   effect.pipe(Effect.provide(Layer.mock(AuditLog, { record })), Effect.provideService(RequestContext, facts))

@@ -126,6 +126,30 @@ describe("a TokenHub that is told to stop", { timeout: 30_000 }, () => {
     }))
 })
 
+describe("requests without a stream that outlast the drain", { timeout: 20_000 }, () => {
+  test("are answered 503, and a feed without an end ends", () =>
+    Effect.gen(function*() {
+      const fake = yield* Fake.scoped()
+      const hub = yield* Harness.start({ env: { TOKENHUB_MOCK: "false", TOKENHUB_DRAIN_TIMEOUT_MS: "200" } })
+      yield* Effect.promise(async () => {
+        await hub.admin("POST", "/providers", { name: "p", provider_type: "openai-compatible", api_key: "sk-test", allow_private: true, base_url: fake.url("openai") })
+        await hub.admin("POST", "/models", { name: "m", provider: "p", context_size: 100_000, weight: 1 })
+        fake.script({}, { text: "late", delay: { headers: 60_000 } })
+        const arrived = fake.next({})
+        const late = hub.chat({ ...ask, stream: false })
+        const feed = hub.admin("GET", "/events")
+        await arrived
+        const began = performance.now()
+        await Effect.runPromise(hub.stop)
+        assert.isBelow(performance.now() - began, 3000)
+        const answer = await late
+        assert.strictEqual(answer.status, 503, answer.text)
+        assert.strictEqual(answer.json.error.code, "overloaded")
+        assert.strictEqual((await feed).status, 200)
+      })
+    }))
+})
+
 describe("a TokenHub that can't start", { timeout: 30_000 }, () => {
   const failing = (env: Readonly<Record<string, string>>) =>
     Effect.gen(function*() {

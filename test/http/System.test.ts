@@ -90,6 +90,26 @@ describe("TOKENHUB_METRICS_TOKEN", () => {
     }).pipe(Effect.scoped))
 })
 
+describe("the log", () => {
+  it.live("has one line for each request, without bodies, paths or credentials", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start({ env: { TOKENHUB_LOG_LEVEL: "info", TOKENHUB_LOG_FORMAT: "json" } })
+      yield* Effect.promise(async () => {
+        const answer = await hub.chat({ messages: [{ role: "user", content: "the-prompt" }] }, { headers: { authorization: "Bearer the-credential" } })
+        const refused = await hub.chat({ messages: [] })
+        await hub.get("/the-path?the-query=1")
+        const lines = () => hub.printed.filter((line) => line.includes("\"request\"")).map((line) => JSON.parse(line))
+        while (lines().length < 3) await new Promise((resolve) => setTimeout(resolve, 5))
+        const [first, second, third] = lines()
+        assert.deepInclude(first, { level: "info", method: "POST", route: "/v1/chat", status: 200, request_id: answer.headers.get("x-request-id") })
+        assert.isAtLeast(first.duration_ms, 0)
+        assert.deepInclude(second, { status: 400, error: "invalid_request", request_id: refused.headers.get("x-request-id") })
+        assert.deepInclude(third, { method: "GET", route: "other", status: 404 })
+        for (const secret of ["the-prompt", "the-credential", "the-path", "the-query", Harness.adminPassword]) assert.notInclude(hub.printed.join(), secret)
+      })
+    }).pipe(Effect.scoped))
+})
+
 describe("TOKENHUB_PROCESS_CONCURRENCY", () => {
   it.live("bounds what is served at once; the rest is told when to come again, and health answers", () =>
     Effect.gen(function*() {
@@ -101,9 +121,7 @@ describe("TOKENHUB_PROCESS_CONCURRENCY", () => {
         let release = () => {}
         const gate = new Promise<void>((resolve) => (release = resolve))
         fake.script({}, { text: "one", delay: { headers: gate }, always: true })
-        const arrived = [fake.next({}), fake.next((call) => call.id > 0)]
         const both = [hub.chat({ ...user, model: "m" }), hub.chat({ ...user, model: "m" })]
-        await Promise.all(arrived)
         while (fake.calls.filter(({ operation }) => operation === "chat").length < 2) await fake.next({})
         const refused = await hub.chat({ ...user, model: "m" })
         assert.strictEqual(refused.status, 503)

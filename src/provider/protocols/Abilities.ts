@@ -46,6 +46,7 @@ const abilities = {
   serial_tool_calls: field("parallel_tool_calls", (r) => r.parallelToolCalls === false && hasTools(r), "parallelToolCalls"),
   top_k: field("top_k", (r) => r.topK !== undefined, "topK"),
   seed: field("seed", (r) => r.seed !== undefined, "seed"),
+  stop: field("stop", (r) => (r.stop?.length ?? 0) > 0, "stop"),
   choices: field("n", (r) => (r.n ?? 1) > 1, "n"),
   logprobs: field("logprobs", (r) => r.logprobs === true, "logprobs", "topLogprobs"),
   frequency_penalty: field("frequency_penalty", (r) => (r.frequencyPenalty ?? 0) !== 0, "frequencyPenalty"),

@@ -2,6 +2,7 @@
 import { Effect } from "effect"
 import type { Choice, Delta, FinishReason, Message, Part, Source, ToolResultPart } from "../../domain/Chat.ts"
 import type { ProviderError } from "../../domain/ProviderError.ts"
+import { marked, unmarked } from "../../domain/Signature.ts"
 import type { ReportedUsage } from "../../domain/Usage.ts"
 import type { ErrorDialect, Pattern } from "../Faults.ts"
 import { answered, ofEvent, retryAfterMs } from "../Faults.ts"
@@ -170,10 +171,11 @@ const bodyOut = (call: ProviderCall): Json => {
   })
 }
 
-const pathOf = (model: string, method: string): string => {
-  const name = model.includes("/") ? model : `models/${model}`
-  return `/v1beta/${name.split("/").map(encodeURIComponent).join("/")}:${method}`
-}
+/** A model's name as a resource: `models/…` unless it is tuned. */
+export const resourceOf = (model: string): string => (model.includes("/") ? model : `models/${model}`)
+
+export const pathOf = (model: string, method: string): string =>
+  `/v1beta/${resourceOf(model).split("/").map(encodeURIComponent).join("/")}:${method}`
 
 // --- answer in
 
@@ -381,7 +383,7 @@ const readError: ErrorDialect["read"] = (body) => {
   }
 }
 
-const errors: ErrorDialect = { read: readError, patterns }
+export const errors: ErrorDialect = { read: readError, patterns }
 
 // --- the protocol
 

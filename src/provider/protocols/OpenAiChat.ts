@@ -417,7 +417,7 @@ const readError: ErrorDialect["read"] = (body) => {
     : { message, code: code ?? stringOf(objectOf(error["innererror"])["code"]), type, param: stringOf(error["param"]) }
 }
 
-const errors: ErrorDialect = { read: readError, patterns }
+export const errors: ErrorDialect = { read: readError, patterns }
 
 // --- the protocol
 

@@ -1,0 +1,11 @@
+/** Which client protocol an error is told in, by the route. */
+import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import type { ErrorBodyOf } from "./Failure.ts"
+
+const byPrefix: ReadonlyArray<readonly [prefix: string, body: ErrorBodyOf]> = []
+
+const isUnder = (path: string, prefix: string): boolean => path === prefix || path.startsWith(`${prefix}/`)
+
+/** `path`: the matched route's pattern, or the request's own path where none matched. */
+export const errorBodyFor = (path: string): ErrorBodyOf =>
+  byPrefix.find(([prefix]) => isUnder(path, prefix))?.[1] ?? ErrorEnvelope.bodyOf

@@ -1,0 +1,50 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { once } from "node:events"
+import { connect } from "node:net"
+import type { AddressInfo } from "node:net"
+import * as NodeServer from "../../src/http/NodeServer.ts"
+
+/** What a client reads when node gives this error for its connection, while `answering` holds. */
+const told = async (code: string, answering = false): Promise<string> => {
+  const server = NodeServer.make()
+  server.listen(0, "127.0.0.1")
+  await once(server, "listening")
+  const { port } = server.address() as AddressInfo
+  server.on("request", (_request, response) => {
+    response.writeHead(200, { "content-type": "text/plain" })
+    response.write("half of an answer")
+  })
+  const client = connect(port, "127.0.0.1")
+  let received = ""
+  client.on("data", (chunk: Buffer) => void (received += chunk.toString()))
+  client.on("error", () => {})
+  const [socket] = await once(server, "connection")
+  if (answering) {
+    client.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await once(client, "data")
+  }
+  server.emit("clientError", Object.assign(new Error("the parser's words"), { code }), socket)
+  await once(client, "close")
+  server.close()
+  return received
+}
+
+describe("what node refuses by itself", () => {
+  it.live("a request that does not arrive in time is a 408 in the envelope", () =>
+    Effect.promise(async () => {
+      const text = await told("ERR_HTTP_REQUEST_TIMEOUT")
+      assert.match(text, /^HTTP\/1\.1 408 Request Timeout\r\n/)
+      const { error } = JSON.parse(text.slice(text.indexOf("\r\n\r\n") + 4))
+      assert.deepInclude(error, { code: "request_timeout", retryable: true })
+      assert.include(text, `x-request-id: ${error.request_id}`)
+      assert.notInclude(text, "the parser's words")
+    }))
+
+  it.live("nothing is mixed into an answer that is under way", () =>
+    Effect.promise(async () => {
+      const text = await told("HPE_INVALID_METHOD", true)
+      assert.include(text, "half of an answer")
+      assert.strictEqual(text.split("HTTP/1.1").length, 2)
+    }))
+})
