@@ -1,11 +1,12 @@
-// Bundles the server and all its packages into dist/main.js, which needs nothing but Node 24,
-// and their licences into dist/LICENSES.txt.
+// Bundles the server and all its packages into dist/main.js, with its thread that counts tokens in dist/TokenWorker.js, which
+// need nothing but Node 24, and their licences into dist/LICENSES.txt.
 import { build } from "esbuild"
 import { globSync, readFileSync, writeFileSync } from "node:fs"
 
 const { metafile } = await build({
-  entryPoints: ["src/main.ts"],
-  outfile: "dist/main.js",
+  entryPoints: ["src/main.ts", "src/route/TokenWorker.ts"],
+  entryNames: "[name]",
+  outdir: "dist",
   bundle: true,
   platform: "node",
   target: "node24",

@@ -7,22 +7,32 @@ import { Console, Effect, Layer } from "effect"
 import type { HttpServerError } from "effect/http"
 import { HttpIncomingMessage, HttpRouter, HttpServer } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
+import { Admission } from "./account/Admission.ts"
 import { AuditLog } from "./account/AuditLog.ts"
 import { Backup } from "./account/Backup.ts"
+import { Budgets } from "./account/Budgets.ts"
 import { ClientKeys } from "./account/ClientKeys.ts"
 import { Events } from "./account/Events.ts"
 import { GuessThrottle } from "./account/GuessThrottle.ts"
 import { Ledger } from "./account/Ledger.ts"
+import { Responses } from "./account/Responses.ts"
+import { RateLimits } from "./account/RateLimits.ts"
 import { StoreHealth } from "./account/StoreHealth.ts"
 import { UnauthenticatedRequests } from "./account/UnauthenticatedRequests.ts"
 import { AdminHttp } from "./http/AdminHttp.ts"
+import { AnthropicMessagesHttp } from "./http/AnthropicMessagesHttp.ts"
 import { Api, openapiPath, routes } from "./http/Api.ts"
 import { AdminAuth, ClientAuth } from "./http/Authentication.ts"
 import { BodyLimit, mostRead } from "./http/BodyLimit.ts"
 import { ChatHttp } from "./http/ChatHttp.ts"
 import { Drain } from "./http/Drain.ts"
+import { EmbeddingsHttp } from "./http/EmbeddingsHttp.ts"
 import * as Front from "./http/Front.ts"
+import { ModelListHttp } from "./http/ModelListHttp.ts"
 import * as NodeServer from "./http/NodeServer.ts"
+import { OpenAiChatHttp } from "./http/OpenAiChatHttp.ts"
+import { OpenAiResponsesHttp } from "./http/OpenAiResponsesHttp.ts"
+import { Overload } from "./http/Overload.ts"
 import { Route } from "./http/Route.ts"
 import * as SystemHttp from "./http/SystemHttp.ts"
 import * as Welcome from "./http/Welcome.ts"
@@ -31,13 +41,16 @@ import { Modes } from "./orchestrate/Mode.ts"
 import { Adversarial } from "./orchestrate/modes/Adversarial.ts"
 import { Simple } from "./orchestrate/modes/Simple.ts"
 import { Orchestrator } from "./orchestrate/Orchestrator.ts"
+import { RetryBudget } from "./orchestrate/RetryBudget.ts"
 import { ProviderRegistry } from "./provider/ProviderRegistry.ts"
 import { ProviderTypes } from "./provider/ProviderTypes.ts"
 import { Upstream } from "./provider/Upstream.ts"
 import * as Vendors from "./provider/Vendors.ts"
 import { HealthBoard } from "./route/HealthBoard.ts"
+import { HealthChecks } from "./route/HealthChecks.ts"
 import { ModelRegistry } from "./route/ModelRegistry.ts"
 import { Router } from "./route/Router.ts"
+import { TokenCounter } from "./route/TokenCounter.ts"
 import type { SettingsError } from "./Settings.ts"
 import { Settings } from "./Settings.ts"
 import { Database } from "./store/Database.ts"
@@ -59,7 +72,7 @@ export interface Parts {
 /** How long the last answers may take on their way out once everything that ran has ended or was cut. */
 const gracefulShutdownTimeout = "200 millis"
 
-const handlers = Layer.mergeAll(ChatHttp, AdminHttp, SystemHttp.SystemHttp)
+const handlers = Layer.mergeAll(ChatHttp, OpenAiChatHttp, ModelListHttp, AnthropicMessagesHttp, OpenAiResponsesHttp, EmbeddingsHttp, AdminHttp, SystemHttp.SystemHttp)
 
 const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer)
 
@@ -83,9 +96,8 @@ const welcome = Layer.effectDiscard(Effect.gen(function*() {
     host: settings.host,
     port: "port" in address ? address.port : settings.port,
     location,
-    keyNeeded: settings.clientAuth === "required" || (settings.clientAuth === "auto" && keys.existed()),
+    keys: settings.clientAuth === "off" ? "nobody" : settings.clientAuth === "auto" && !keys.existed() ? "others" : "everyone",
     mock: providers.some(({ card }) => card.source === "mock"),
-    authOff: settings.clientAuth === "off",
     vaultLocked: state === "locked"
   })
   yield* Effect.forEach(lines, (line) => Console.log(line), { discard: true })
@@ -98,28 +110,31 @@ export const make = (parts: Parts = {}) => {
   )
   const orchestration = Orchestrator.layer.pipe(
     Layer.provideMerge(Attempts.layer),
+    Layer.provideMerge(RetryBudget.layer),
     Layer.provideMerge(parts.modes ?? Modes.layer(Simple, Adversarial))
   )
-  const routing = Router.layer.pipe(Layer.provideMerge(ModelRegistry.layer), Layer.provideMerge(HealthBoard.layer))
+  const routing = Layer.mergeAll(Router.layer, TokenCounter.layer, HealthChecks.layer).pipe(Layer.provideMerge(ModelRegistry.layer), Layer.provideMerge(HealthBoard.layer))
   const providers = ProviderRegistry.layer.pipe(
     Layer.provideMerge(parts.providerTypes ?? Vendors.layer),
     Layer.provideMerge(Layer.mergeAll(ProviderTypes.layer, Upstream.layer))
   )
   const accounts = Layer.mergeAll(
-    ClientKeys.layer,
+    Admission.layer,
     GuessThrottle.layer,
     AuditLog.layer,
     StoreHealth.layer,
     UnauthenticatedRequests.layer,
-    Events.layer,
-    Backup.layer
+    Backup.layer,
+    Responses.layer
   ).pipe(
+    Layer.provideMerge(Budgets.layer),
+    Layer.provideMerge(Layer.mergeAll(ClientKeys.layer, Events.layer, RateLimits.layer)),
     Layer.provideMerge(Ledger.layer)
   )
   return Layer.mergeAll(Drain.onClose(server), welcome).pipe(
     Layer.provideMerge(http),
     Layer.provideMerge(listener),
-    Layer.provideMerge(Drain.layer),
+    Layer.provideMerge(Layer.merge(Drain.layer, Overload.layer)),
     Layer.provideMerge(orchestration),
     Layer.provideMerge(routing),
     Layer.provideMerge(providers),

@@ -1,5 +1,8 @@
 /** Every environment variable of TokenHub, read and checked once at start. */
 import { Config, ConfigProvider, Context, Data, Effect, Layer, Option, Redacted, Result } from "effect"
+import { budgetPeriods } from "./domain/Budget.ts"
+import type { NanoDollars } from "./domain/Money.ts"
+import { parseUsd } from "./domain/Money.ts"
 
 /** A variable is missing or wrong; the message is the one line that stops the start. */
 export class SettingsError extends Data.TaggedError("SettingsError")<{ readonly message: string }> {}
@@ -57,6 +60,14 @@ const url = (name: string, about: string, fallback: string | undefined): Variabl
   parse: (raw) => (URL.canParse(raw) && /^https?:$/.test(new URL(raw).protocol) ? raw : undefined)
 })
 
+const dollars = (name: string, about: string): Variable<NanoDollars> => ({
+  name,
+  about,
+  fallback: undefined,
+  allowed: "dollars, with at most nine decimals",
+  parse: parseUsd
+})
+
 const optional = <A>(variable: Variable<A>): Variable<A | null> => ({
   ...variable,
   fallback: "",
@@ -104,6 +115,14 @@ export const variables = {
   providerConcurrency: integer("TOKENHUB_PROVIDER_CONCURRENCY", "calls to one provider at once", 256, 1, 65_536, "calls"),
   providerQueue: integer("TOKENHUB_PROVIDER_QUEUE", "calls that may wait for one provider", 512, 0, 1_048_576, "calls"),
   processConcurrency: integer("TOKENHUB_PROCESS_CONCURRENCY", "requests at once", 4096, 1, 65_536, "requests"),
+  maxLoopLagMs: integer("TOKENHUB_MAX_LOOP_LAG_MS", "average lag of the event loop above which new work gets 503; 0: never", 200, 0, 60 * second, "milliseconds"),
+  maxHeapPercent: integer("TOKENHUB_MAX_HEAP_PERCENT", "part of the heap's limit in use from which new work gets 503", 90, 1, 100, "percent"),
+  retriesPerSecond: integer("TOKENHUB_RETRIES_PER_SECOND", "upstream calls that may follow failed ones, beside a fifth of the first ones", 10, 0, 1_000_000, "calls a second"),
+  healthCheckSeconds: integer("TOKENHUB_HEALTH_CHECK_SECONDS", "between checks of providers whose circuit is open, by their list of models; 0: none", 0, 0, 86_400, "seconds"),
+  limitRpm: optional(integer("TOKENHUB_LIMIT_RPM", "requests a minute of all callers together", 0, 1, 1_000_000_000, "requests")),
+  limitTpm: optional(integer("TOKENHUB_LIMIT_TPM", "tokens a minute of all callers together, prompt and completion", 0, 1, 1_000_000_000_000, "tokens")),
+  budgetUsd: optional(dollars("TOKENHUB_BUDGET_USD", "the most that all callers together may spend in a period")),
+  budgetPeriod: oneOf("TOKENHUB_BUDGET_PERIOD", "the period of that budget: a calendar day or month in UTC, or for good", "month", budgetPeriods),
   breakerFailures: integer("TOKENHUB_BREAKER_FAILURES", "failures in a row that open a model's circuit", 5, 1, 1000, "consecutive failures"),
   breakerOpenMs: integer("TOKENHUB_BREAKER_OPEN_MS", "how long a circuit opens first; times the number of opens, at most 5 minutes", 30 * second, 1, 3600 * second, "milliseconds"),
   drainTimeoutMs: integer("TOKENHUB_DRAIN_TIMEOUT_MS", "what running requests get after SIGTERM", 25 * second, 0, 600 * second, "milliseconds"),

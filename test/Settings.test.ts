@@ -36,7 +36,11 @@ describe("Settings", () => {
     ["TOKENHUB_CLIENT_AUTH", "none", "auto, required, off"],
     ["TOKENHUB_VAULT_ITERATIONS", "99999", "100000"],
     ["TOKENHUB_VAULT_ITERATIONS", "10000001", "10000000"],
-    ["TOKENHUB_RETENTION_DAYS", "0", "1"]
+    ["TOKENHUB_RETENTION_DAYS", "0", "1"],
+    ["TOKENHUB_LIMIT_RPM", "0", "1"],
+    ["TOKENHUB_BUDGET_USD", "-5", "dollars"],
+    ["TOKENHUB_BUDGET_USD", "1e3", "dollars"],
+    ["TOKENHUB_BUDGET_PERIOD", "week", "day, month, total"]
   ])("refuse %s=%s and say what is allowed", ([name, value, allowed]) =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(settings({ ...password, [name]: value }))
@@ -44,6 +48,14 @@ describe("Settings", () => {
       assert.include(error.message, JSON.stringify(value))
       assert.include(error.message, allowed)
       assert.notInclude(error.message, "\n")
+    }))
+
+  it.effect("have no limit and no budget unless they are told one", () =>
+    Effect.gen(function*() {
+      const none = yield* settings(password)
+      assert.deepStrictEqual([none.limitRpm, none.limitTpm, none.budgetUsd], [null, null, null])
+      const some = yield* settings({ ...password, TOKENHUB_LIMIT_RPM: "60", TOKENHUB_BUDGET_USD: "12.5" })
+      assert.deepStrictEqual([some.limitRpm, some.budgetUsd, some.budgetPeriod], [60, 12_500_000_000n, "month"])
     }))
 
   it.effect("never show a secret's value", () =>

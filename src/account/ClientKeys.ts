@@ -1,10 +1,12 @@
 /** The keys that clients of `/v1` carry. */
-import { Clock, Context, Effect, Layer, Redacted, Semaphore } from "effect"
+import { Clock, Context, Effect, Layer, Redacted, Schedule, Semaphore } from "effect"
 import { hash } from "node:crypto"
+import type { ClientKey, ClientKeySettings } from "../domain/ClientKey.ts"
+import { unlimited } from "../domain/ClientKey.ts"
 import type { ClientKeyId } from "../domain/Ids.ts"
 import { makeClientKeyId } from "../domain/Ids.ts"
 import type { StoreUnavailable } from "../domain/RequestError.ts"
-import { NotFound } from "../domain/RequestError.ts"
+import { Conflict, NotFound } from "../domain/RequestError.ts"
 import type { ClientKeyRow } from "../store/ClientKeyStore.ts"
 import { ClientKeyStore } from "../store/ClientKeyStore.ts"
 import { SettingStore } from "../store/SettingStore.ts"
@@ -12,29 +14,33 @@ import type { StoreError } from "../store/StoreError.ts"
 import { toStoreUnavailable } from "../store/StoreError.ts"
 import * as Format from "./ClientKeyFormat.ts"
 
-/** A key without its secret. Times are Unix milliseconds. */
-export interface ClientKey {
-  readonly id: ClientKeyId
-  readonly name: string
-  /** The first characters of the key, to recognise it by. */
-  readonly prefix: string
-  readonly createdAt: number
-  readonly revokedAt: number | null
+/** A key with its secret: `th_`, 30 base62 characters, a checksum. */
+export interface NewClientKey {
+  readonly key: ClientKey
+  readonly secret: Redacted.Redacted
 }
 
+/** How often last uses are written, and once more at the end: no request waits for it. */
+const usedFlush = Schedule.spaced("1 minute")
+
 export class ClientKeys extends Context.Service<ClientKeys, {
-  /** The key itself is in this answer only: `th_`, 30 base62 characters, a checksum. */
-  readonly create: (options: { readonly name: string }) => Effect.Effect<
-    { readonly key: ClientKey; readonly secret: Redacted.Redacted },
-    StoreUnavailable
-  >
+  /** The secret is in this answer only. What is not given has no limit. */
+  readonly create: (settings: Pick<ClientKeySettings, "name"> & Partial<ClientKeySettings>) => Effect.Effect<NewClientKey, StoreUnavailable>
   readonly list: Effect.Effect<ReadonlyArray<ClientKey>>
   readonly get: (id: string) => Effect.Effect<ClientKey, NotFound>
-  readonly rename: (id: string, name: string) => Effect.Effect<ClientKey, NotFound | StoreUnavailable>
+  /** What is not given stays; it holds from the next request on. */
+  readonly change: (id: string, changes: Partial<ClientKeySettings>) => Effect.Effect<ClientKey, NotFound | StoreUnavailable>
+  /**
+   * A new secret for the same key. The one before opens what the key opens for `graceMs` more; one that was still in its grace
+   * from an earlier rotation ends now.
+   */
+  readonly rotate: (id: string, graceMs: number) => Effect.Effect<NewClientKey, NotFound | Conflict | StoreUnavailable>
   /** From the next request on the key opens nothing. */
   readonly revoke: (id: string) => Effect.Effect<void, NotFound | StoreUnavailable>
-  /** The key that this secret is, if it is one and not revoked; no I/O. */
+  /** The key that this secret opens now, if any; remembers its use. No I/O. */
   readonly find: (secret: Redacted.Redacted) => ClientKey | undefined
+  /** The key of this id, whatever it opens; no I/O. */
+  readonly known: (id: string) => ClientKey | undefined
   /** True for good once a key was made, also after the last was revoked: the `auto` rule of client authentication. */
   readonly existed: () => boolean
 }>()("tokenhub/ClientKeys") {
@@ -43,19 +49,40 @@ export class ClientKeys extends Context.Service<ClientKeys, {
     Effect.gen(function*() {
       const store = yield* ClientKeyStore
       const settings = yield* SettingStore
+      const clock = yield* Clock.Clock
       const changes = yield* Semaphore.make(1)
       const rows = new Map<string, ClientKeyRow>()
-      /** The keys that open something, by their SHA-256: an attacker can't steer how far a comparison of hashes gets. */
-      const open = new Map<string, ClientKey>()
+      /** The secrets that open something, by their SHA-256: an attacker can't steer how far a comparison of hashes gets. */
+      const open = new Map<string, { readonly key: ClientKey; readonly until: number }>()
+      const lastUsed = new Map<ClientKeyId, number>()
+      /** Uses that are not written yet. */
+      let unwritten = new Map<ClientKeyId, number>()
       let existed = (yield* settings.get(existedSetting)) !== undefined
 
       const keep = (row: ClientKeyRow) => {
+        const before = rows.get(row.id)
+        if (before !== undefined) for (const old of [before.hash, before.previousHash]) if (old !== null) open.delete(old)
         rows.set(row.id, row)
-        if (row.revokedAt === null) open.set(row.hash, withoutHash(row))
-        else open.delete(row.hash)
+        if (row.revokedAt !== null) return
+        const key = withoutHash(row)
+        const expiresAt = row.expiresAt ?? Infinity
+        open.set(row.hash, { key, until: expiresAt })
+        if (row.previousHash !== null) open.set(row.previousHash, { key, until: Math.min(expiresAt, row.previousUntil ?? 0) })
       }
       for (const row of yield* store.all) keep(row)
       existed ||= rows.size > 0
+
+      const flush = Effect.suspend(() => {
+        if (unwritten.size === 0) return Effect.void
+        const times = unwritten
+        unwritten = new Map()
+        return Effect.catch(store.used(times), (error) => {
+          unwritten = new Map([...times, ...unwritten])
+          return Effect.logWarning("When client keys were last used could not be stored", { reason: error.message })
+        })
+      })
+      yield* Effect.addFinalizer(() => flush)
+      yield* flush.pipe(Effect.repeat(usedFlush), Effect.forkScoped)
 
       const put = (row: ClientKeyRow) =>
         store.put(row).pipe(Effect.mapError(toStoreUnavailable), Effect.tap(() => Effect.sync(() => keep(row))))
@@ -66,28 +93,50 @@ export class ClientKeys extends Context.Service<ClientKeys, {
           return found === undefined ? Effect.fail(new NotFound({ message: `No client key '${id}'` })) : Effect.succeed(found)
         })
 
-      const create = Effect.fn("ClientKeys.create")(function*({ name }: { readonly name: string }) {
+      const shown = (found: ClientKeyRow): ClientKey => ({ ...withoutHash(found), lastUsedAt: lastUsed.get(found.id) ?? found.lastUsedAt })
+
+      const create = Effect.fn("ClientKeys.create")(function*(given: Pick<ClientKeySettings, "name"> & Partial<ClientKeySettings>) {
         const now = yield* Clock.currentTimeMillis
         const secret = Format.generate()
         // Marked first: a crash in between leaves a TokenHub that asks for keys, never an open one.
         yield* settings.set(existedSetting, "true").pipe(Effect.mapError(toStoreUnavailable))
         existed = true
-        const created = {
+        const created: ClientKeyRow = {
+          ...unlimited,
+          ...given,
           id: makeClientKeyId(now),
-          name,
           hash: sha256(secret),
           prefix: Format.shown(secret),
           createdAt: now,
-          revokedAt: null
+          revokedAt: null,
+          previousHash: null,
+          previousUntil: null,
+          lastUsedAt: null
         }
         yield* put(created)
         return { key: withoutHash(created), secret: Redacted.make(secret) }
       }, changes.withPermits(1))
 
-      const rename = Effect.fn("ClientKeys.rename")(function*(id: string, name: string) {
-        const renamed = { ...yield* row(id), name }
-        yield* put(renamed)
-        return withoutHash(renamed)
+      const change = Effect.fn("ClientKeys.change")(function*(id: string, given: Partial<ClientKeySettings>) {
+        const changed = { ...yield* row(id), ...given }
+        yield* put(changed)
+        return shown(changed)
+      }, changes.withPermits(1))
+
+      const rotate = Effect.fn("ClientKeys.rotate")(function*(id: string, graceMs: number) {
+        const found = yield* row(id)
+        if (found.revokedAt !== null) return yield* new Conflict({ message: `The client key '${id}' is revoked`, code: "key_revoked" })
+        const secret = Format.generate()
+        const grace = graceMs > 0
+        const rotated = {
+          ...found,
+          hash: sha256(secret),
+          prefix: Format.shown(secret),
+          previousHash: grace ? found.hash : null,
+          previousUntil: grace ? (yield* Clock.currentTimeMillis) + graceMs : null
+        }
+        yield* put(rotated)
+        return { key: shown(rotated), secret: Redacted.make(secret) }
       }, changes.withPermits(1))
 
       const revoke = Effect.fn("ClientKeys.revoke")(function*(id: string) {
@@ -97,14 +146,22 @@ export class ClientKeys extends Context.Service<ClientKeys, {
 
       return ClientKeys.of({
         create,
-        list: Effect.sync(() => [...rows.values()].map(withoutHash)),
-        get: (id) => Effect.map(row(id), withoutHash),
-        rename,
+        list: Effect.sync(() => [...rows.values()].map(shown)),
+        get: (id) => Effect.map(row(id), shown),
+        change,
+        rotate,
         revoke,
         find: (secret) => {
-          const key = Redacted.value(secret)
-          return Format.isWellFormed(key) ? open.get(sha256(key)) : undefined
+          const text = Redacted.value(secret)
+          const found = Format.isWellFormed(text) ? open.get(sha256(text)) : undefined
+          if (found === undefined) return undefined
+          const now = clock.currentTimeMillisUnsafe()
+          if (now >= found.until) return undefined
+          lastUsed.set(found.key.id, now)
+          unwritten.set(found.key.id, now)
+          return found.key
         },
+        known: (id) => rows.get(id),
         existed: () => existed
       })
     })
@@ -116,4 +173,4 @@ const existedSetting = "client_key_existed"
 
 const sha256 = (key: string): string => hash("sha256", key, "hex")
 
-const withoutHash = ({ hash: _, ...key }: ClientKeyRow): ClientKey => key
+const withoutHash = ({ hash: _, previousHash: __, ...key }: ClientKeyRow): ClientKey => key

@@ -2,9 +2,9 @@
 import { Clock, Context, Effect, Layer, Schedule, Semaphore } from "effect"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { NanoDollars } from "../domain/Money.ts"
-import type { StoreUnavailable } from "../domain/RequestError.ts"
+import { StoreUnavailable } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
-import type { LedgerWrite, RequestFilter, RequestRow, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
+import type { LedgerWrite, RequestFilter, RequestRow, Spending, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
 import { LedgerStore } from "../store/LedgerStore.ts"
 import { toStoreUnavailable } from "../store/StoreError.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
@@ -20,6 +20,9 @@ const pruneTurns = Schedule.spaced("1 hour")
 
 /** The pause between two batches of one turn, in which the ledger's own writes go through. */
 const pruneBatches = Schedule.spaced("50 millis")
+
+/** How long who wants to know what was spent waits for writes that an unavailable database holds up. */
+const spentPatience = "2 seconds"
 
 /** Requests that one batch deletes. */
 const pruneBatch = 200
@@ -44,6 +47,8 @@ export class Ledger extends Context.Service<Ledger, {
   readonly requests: (filter: RequestFilter) => Effect.Effect<ReadonlyArray<RequestRow>, StoreUnavailable>
   readonly request: (id: string) => Effect.Effect<{ readonly row: RequestRow; readonly attempts: ReadonlyArray<Attempt> } | undefined, StoreUnavailable>
   readonly usage: (query: UsageQuery) => Effect.Effect<ReadonlyArray<UsageRow>, StoreUnavailable>
+  /** What the calls that began in these hours cost, all that was settled before this included; calls of an unclean stop too. */
+  readonly spent: (spending: Spending) => Effect.Effect<NanoDollars, StoreUnavailable>
 }>()("tokenhub/Ledger") {
   static readonly layer: Layer.Layer<Ledger, never, LedgerStore | Settings> = Layer.effect(
     Ledger,
@@ -109,7 +114,16 @@ export class Ledger extends Context.Service<Ledger, {
         flush: writer.flush,
         requests: (filter) => Effect.mapError(store.requests(filter), toStoreUnavailable),
         request: (id) => Effect.mapError(store.request(id), toStoreUnavailable),
-        usage: (query) => Effect.mapError(store.usage(query), toStoreUnavailable)
+        usage: (query) => Effect.mapError(store.usage(query), toStoreUnavailable),
+        spent: (spending) =>
+          Effect.andThen(recover, store.spent(spending)).pipe(
+            Effect.mapError(toStoreUnavailable),
+            (read) => Effect.andThen(writer.flush, read),
+            Effect.timeoutOrElse({
+              duration: spentPatience,
+              orElse: () => Effect.fail(new StoreUnavailable({ message: "What was spent can't be read now" }))
+            })
+          )
       })
     })
   )

@@ -12,6 +12,7 @@ export interface Need {
 
 /** In the order in which the filters look. */
 export const dropReasons = [
+  "not_allowed",
   "disabled",
   "no_credential",
   "vault_locked",
@@ -22,8 +23,7 @@ export const dropReasons = [
   "circuit_open",
   "cooling_down",
   "already_tried",
-  "not_an_escalation",
-  "not_allowed"
+  "not_an_escalation"
 ] as const
 export type DropReason = (typeof dropReasons)[number]
 
@@ -34,6 +34,15 @@ export interface Drop {
   readonly detail: string
   /** Milliseconds until the model may be called again, where time is all that stands in the way. */
   readonly retryAfterMs?: number
+}
+
+/** What a caller may ask; every function answers without I/O. */
+export interface CallerRules {
+  readonly allows: (model: ModelCard) => boolean
+  /** A budget has to pay: models without a price are left out. */
+  readonly priced: boolean
+  /** Milliseconds until the model's own limits a minute let a call pass; 0: now. */
+  readonly waitMs: (model: ModelCard) => number
 }
 
 /** Ordered candidates, best first, and every model that was left out. */

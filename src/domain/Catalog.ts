@@ -44,6 +44,9 @@ export interface ModelCard {
   readonly price: Price | null
   readonly capabilities: ReadonlySet<Capability>
   readonly aliases: ReadonlyArray<ModelName>
+  /** Calls and tokens a minute; absent: no limit. */
+  readonly rpm?: number
+  readonly tpm?: number
   readonly enabled: boolean
   readonly source: "admin" | "catalogue" | "mock"
 }

@@ -124,7 +124,12 @@ export interface ChatRequest {
   /** What the provider can't do is left out instead of refused. */
   readonly dropUnsupported?: boolean
   /** Fields that the canonical form has no name for, in the client's protocol; they reach only providers that speak it. */
-  readonly extra?: { readonly protocol: string; readonly fields: { readonly [name: string]: unknown } }
+  readonly extra?: {
+    readonly protocol: string
+    readonly fields: { readonly [name: string]: unknown }
+    /** The names of those that change the answer: a provider of another protocol refuses the request by the first of them. */
+    readonly needed?: ReadonlyArray<string>
+  }
 }
 
 export type FinishReason = "stop" | "length" | "tool_calls" | "content_filter" | "refusal" | "other"

@@ -67,6 +67,12 @@ export const rateFromDollarsPer1k = (dollars: number): Rate => BigInt(Math.round
 /** A rate to dollars per 1,000 tokens. */
 export const dollarsPer1k = (rate: Rate): number => Number(rate) / 1e12
 
+/** `"0.0044"` is `4400000n`; undefined: no amount of dollars, or more than nine decimals. At most a billion dollars. */
+export const parseUsd = (text: string): NanoDollars | undefined => {
+  const match = /^(\d{1,9})(?:\.(\d{1,9}))?$/.exec(text)
+  return match === null ? undefined : BigInt(match[1] ?? "0") * 1_000_000_000n + BigInt((match[2] ?? "").padEnd(9, "0"))
+}
+
 /** `4400000n` is `"0.004400000"`: dollars with nine decimals. */
 export const formatUsd = (amount: NanoDollars): string => {
   const digits = (amount < 0n ? -amount : amount).toString().padStart(10, "0")

@@ -91,11 +91,14 @@ export class Unauthenticated extends Data.TaggedError("Unauthenticated")<{ reado
 /** The credential is good, but not for this. */
 export class Forbidden extends Data.TaggedError("Forbidden")<{ readonly message: string; readonly param?: string }> {}
 
+/** The client key may not ask this model. */
+export const notAllowed = (model: string): Forbidden => new Forbidden({ message: `This client key may not use the model '${model}'`, param: "model" })
+
 /** Too many requests or guesses of one caller. */
 export class TooManyRequests extends Data.TaggedError("TooManyRequests")<{ readonly message: string; readonly retryAfterMs: number }> {}
 
-/** A thing that an admin named does not exist. */
-export class NotFound extends Data.TaggedError("NotFound")<{ readonly message: string }> {}
+/** A thing that the caller named does not exist; `param` is the field that named it. */
+export class NotFound extends Data.TaggedError("NotFound")<{ readonly message: string; readonly param?: string }> {}
 
 /** The thing is in another state than the request takes it to be; nothing was changed. */
 export class Conflict extends Data.TaggedError("Conflict")<{ readonly message: string; readonly code?: string }> {}

@@ -13,6 +13,9 @@ export const nullable = <S extends Schema.Constraint>(schema: S) => Schema.optio
 
 export const wholeBetween = (minimum: number, maximum: number) => Schema.Int.check(Schema.isBetween({ minimum, maximum }))
 
+/** A limit a minute. */
+export const perMinute = wholeBetween(1, 1_000_000_000)
+
 export const Timestamp = described(Schema.String, "ISO 8601, UTC")
 
 export const Dollars = described(Schema.String, "Dollars with nine decimals")

@@ -133,7 +133,7 @@ const Events = described(
     + "message_stop; or error"
 ).pipe(HttpApiSchema.asText({ contentType: "text/event-stream" }))
 
-export const messagesPath = "/v1/messages"
+const messagesPath = "/v1/messages"
 
 export const AnthropicMessagesApi = HttpApiGroup.make("anthropicMessages")
   .add(

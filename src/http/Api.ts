@@ -2,13 +2,24 @@
 import { HttpApi, OpenApi } from "effect/http-api"
 import manifest from "../../package.json" with { type: "json" }
 import { adminGroups, withNames } from "./AdminApi.ts"
+import { AnthropicMessagesApi } from "./AnthropicMessagesApi.ts"
 import { ChatApi } from "./ChatApi.ts"
+import { EmbeddingsApi } from "./EmbeddingsApi.ts"
+import { ModelListApi } from "./ModelListApi.ts"
+import { OpenAiChatApi } from "./OpenAiChatApi.ts"
+import { OpenAiResponsesApi } from "./OpenAiResponsesApi.ts"
 import { Route } from "./Route.ts"
 import * as RouteTable from "./RouteTable.ts"
+import * as RunOptionsApi from "./RunOptionsApi.ts"
 import { SystemApi } from "./SystemApi.ts"
 
 export const Api = HttpApi.make("tokenhub")
   .add(ChatApi)
+  .add(AnthropicMessagesApi)
+  .add(OpenAiChatApi)
+  .add(EmbeddingsApi)
+  .add(OpenAiResponsesApi)
+  .add(ModelListApi)
   .add(SystemApi)
   .add(...adminGroups)
   .middleware(Route)
@@ -16,7 +27,8 @@ export const Api = HttpApi.make("tokenhub")
     OpenApi.annotations({
       title: "TokenHub",
       version: manifest.version,
-      description: "One address in front of every LLM provider. Every error, on every route, has the same body.",
+      description: "One address in front of every LLM provider. Every error has the same body, and on /v1/messages Anthropic's.\n\n"
+        + RunOptionsApi.description,
       transform: withNames
     })
   )

@@ -2,19 +2,23 @@
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Redacted, Types } from "effect"
 import { Context, Effect, Layer } from "effect"
-import { HttpServerRequest } from "effect/http"
-import type { HttpServerResponse } from "effect/http"
+import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
+import { Admission } from "../account/Admission.ts"
 import { ClientKeys } from "../account/ClientKeys.ts"
 import { GuessThrottle } from "../account/GuessThrottle.ts"
 import { UnauthenticatedRequests } from "../account/UnauthenticatedRequests.ts"
+import type { ModelCard } from "../domain/Catalog.ts"
+import type { ClientKey, Scope } from "../domain/ClientKey.ts"
+import { allowsModel, hasScope } from "../domain/ClientKey.ts"
 import type { TooManyRequests } from "../domain/RequestError.ts"
-import { InvalidRequest, Unauthenticated } from "../domain/RequestError.ts"
+import { Forbidden, InvalidRequest, Unauthenticated } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { Vault } from "../vault/Vault.ts"
 import * as Credentials from "./Credentials.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import { limitHeaders } from "./LimitHeaders.ts"
 import type { RequestFacts } from "./RequestContext.ts"
 import { RequestContext } from "./RequestContext.ts"
 
@@ -22,7 +26,12 @@ import { RequestContext } from "./RequestContext.ts"
 export class Caller extends Context.Service<Caller, {
   /** The client key's id; null for a caller without one. */
   readonly clientKey: string | null
+  /** Whether it may ask this model, and know of it. */
+  readonly allows: (model: Pick<ModelCard, "name" | "aliases">) => boolean
 }>()("tokenhub/Caller") {}
+
+/** The scope that a route needs: `chat` where none is named. */
+const scopeOf = (path: string): Scope => (path.startsWith("/v1/embeddings") ? "embeddings" : path.startsWith("/v1/models") ? "models" : "chat")
 
 type Served<R> = Effect.Effect<HttpServerResponse.HttpServerResponse, Types.unhandled, R>
 
@@ -54,14 +63,15 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
     ClientAuth,
     Effect.gen(function*() {
       const { clientAuth } = yield* Settings
+      const admission = yield* Admission
       const keys = yield* ClientKeys
       const refuse = yield* refusing("client")
 
-      /** The id of the caller's key, or null where none is needed. */
-      const identify = ({ facts, headers, rawHeaders }: Incoming): Effect.Effect<string | null, Unauthenticated> => {
+      /** The caller's key, or null where none is needed. */
+      const identify = ({ facts, headers, rawHeaders }: Incoming): Effect.Effect<ClientKey | null, Unauthenticated> => {
         const credential = Credentials.clientCredentialOf(headers)
         const key = credential === undefined ? undefined : keys.find(credential)
-        if (key !== undefined) return Effect.succeed(key.id)
+        if (key !== undefined) return Effect.succeed(key)
         if (clientAuth === "off") return Effect.succeed(null)
         const open = clientAuth === "auto" && !keys.existed()
         if (open && Credentials.isLocal(facts.remoteAddress, headers, rawHeaders)) return Effect.succeed(null)
@@ -74,15 +84,32 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
         )
       }
 
-      const authenticate = (served: Served<Caller>) =>
+      /** Lets a known caller in where its key's scopes and the limits allow it, and says what is left of those. */
+      const admit = (key: ClientKey | null, scope: Scope, served: Served<Caller>) => {
+        const checked: Effect.Effect<void, Forbidden | TooManyRequests> = hasScope(key, scope)
+          // Looking at the list of models asks nobody.
+          ? scope === "models" ? Effect.void : admission.request(key)
+          : Effect.fail(new Forbidden({ message: `This client key may not use ${scope}; its scopes: ${key?.scopes?.join(", ")}` }))
+        const caller = { clientKey: key?.id ?? null, allows: (model: Pick<ModelCard, "name" | "aliases">) => allowsModel(key, model) }
+        return Effect.matchEffect(checked, {
+          onSuccess: () => Effect.provideService(served, Caller, caller),
+          onFailure: ErrorEnvelope.respond
+        }).pipe(
+          Effect.flatMap((response) =>
+            Effect.map(admission.standings(key), (standings) =>
+              standings === undefined ? response : HttpServerResponse.setHeaders(response, limitHeaders(standings))))
+        )
+      }
+
+      const authenticate = (served: Served<Caller>, { endpoint }: { readonly endpoint: { readonly path: string } }) =>
         incoming.pipe(
           Effect.flatMap((request) =>
-            Effect.map(identify(request), (clientKey) => {
-              request.facts.caller = { scope: "client", clientKey }
-              return { clientKey }
+            Effect.map(identify(request), (key) => {
+              request.facts.caller = { scope: "client", clientKey: key?.id ?? null }
+              return key
             })),
           Effect.matchEffect({
-            onSuccess: (caller) => Effect.provideService(served, Caller, caller),
+            onSuccess: (key) => admit(key, scopeOf(endpoint.path), served),
             onFailure: refuse
           })
         )

@@ -7,7 +7,10 @@ import type { Usage } from "../domain/Usage.ts"
 import { totalTokens } from "../domain/Usage.ts"
 import type { RunEvent, RunResult } from "../orchestrate/Run.ts"
 import type { ChatAnswer } from "./ChatApi.ts"
-import type { NamedEvent } from "./EventStream.ts"
+import type { WireEvent } from "./Door.ts"
+import type { Failure } from "./ErrorEnvelope.ts"
+import { bodyOf } from "./ErrorEnvelope.ts"
+import { named } from "./EventStream.ts"
 import { defined } from "./Json.ts"
 
 // --- answer out
@@ -66,7 +69,7 @@ export const answerOf = ({ attempts, completion, cost, degraded, details, id, mo
 
 // --- stream out
 
-export const started = (id: RequestId, mode: string): NamedEvent => ({ name: "run.started", data: { id, mode } })
+export const started = (id: RequestId, mode: string): WireEvent => named("run.started", { id, mode })
 
 const deltaOf = (delta: Delta): { readonly [name: string]: unknown } => {
   switch (delta.type) {
@@ -84,20 +87,22 @@ const deltaOf = (delta: Delta): { readonly [name: string]: unknown } => {
 }
 
 /** What this door tells of a run's event; undefined: nothing. */
-export const eventOf = (event: RunEvent): NamedEvent | undefined => {
+export const eventOf = (event: RunEvent): WireEvent | undefined => {
   switch (event.type) {
     case "call.started":
     case "step.frame":
       return undefined
     case "step.started":
-      return { name: event.type, data: { step: event.step } }
+      return named(event.type, { step: event.step })
     case "step.delta":
-      return { name: event.type, data: { step: event.step, ...deltaOf(event.delta), final: event.final } }
+      return named(event.type, { step: event.step, ...deltaOf(event.delta), final: event.final })
     case "step.completed": {
       const { cost, model, provider, usage } = event.result
-      return { name: event.type, data: { step: event.step, model, provider, usage: usageOf(usage), cost_usd: formatUsd(cost) } }
+      return named(event.type, { step: event.step, model, provider, usage: usageOf(usage), cost_usd: formatUsd(cost) })
     }
   }
 }
 
-export const completed = (result: RunResult): NamedEvent => ({ name: "run.completed", data: answerOf(result) })
+export const completed = (result: RunResult): WireEvent => named("run.completed", answerOf(result))
+
+export const failed = (failure: Failure, id: RequestId): WireEvent => named("run.failed", bodyOf(failure, id))

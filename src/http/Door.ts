@@ -30,6 +30,8 @@ export interface AnswerFacts {
   readonly created: number
   /** The model's name as the client should read it. */
   readonly model: string
+  /** Estimated, for protocols that tell them before the answer is there. */
+  readonly promptTokens?: number
 }
 
 /** One event of the client's stream, as it goes on the wire: `event: name` (absent where the protocol has none) and `data`. */
@@ -40,6 +42,8 @@ export interface WireEvent {
 
 /** Lowers one stream. Every method gives the events to send now; frames that only open the message come with its first content. */
 export interface StreamEncoder {
+  /** Sees an event of the provider's own that goes to the client as it came, so that `fail` can end what it began. */
+  readonly passed?: (frame: Frame) => void
   readonly delta: (delta: Delta) => ReadonlyArray<WireEvent>
   /** A step of a mode, where the client asked for `tokenhub.events`; in the protocol's own place for reasoning, else nothing. */
   readonly step: (event: RunEvent) => ReadonlyArray<WireEvent>

@@ -1,8 +1,13 @@
 /** Which client protocol an error is told in, by the route. */
+import { errorBody } from "./AnthropicMessagesAnswer.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import type { ErrorBodyOf } from "./Failure.ts"
+import { errorBody as responsesErrorBody } from "./OpenAiResponsesErrors.ts"
 
-const byPrefix: ReadonlyArray<readonly [prefix: string, body: ErrorBodyOf]> = []
+const byPrefix: ReadonlyArray<readonly [prefix: string, body: ErrorBodyOf]> = [
+  ["/v1/messages", errorBody],
+  ["/v1/responses", responsesErrorBody]
+]
 
 const isUnder = (path: string, prefix: string): boolean => path === prefix || path.startsWith(`${prefix}/`)
 

@@ -83,7 +83,13 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const every = (ms: number, effect: Effect.Effect<void>) => Effect.delay(Effect.repeat(effect, Schedule.spaced(ms)), ms)
 
   yield* produce((emission) => Effect.andThen(room.await, Effect.sync(() => push(encode(emission))))).pipe(
-    Effect.onExit((exit) => Effect.sync(() => void Deferred.doneUnsafe(begun, exit))),
+    Effect.onExit((exit) => {
+      const heard = Deferred.doneUnsafe(begun, exit) && headers !== undefined
+      // The answer ends like a whole one: only the log can tell.
+      return heard || Exit.isSuccess(exit) || Exit.hasInterrupts(exit)
+        ? Effect.void
+        : Effect.logError("An event stream broke off by a defect", exit.cause)
+    }),
     Effect.ensuring(Queue.end(queue)),
     Effect.forkIn(scope)
   )

@@ -2,6 +2,7 @@
  * Around every request, known route or not: its id, the one error envelope, the bound on how many are served at once, and when
  * the answer has ended its log line, its metrics and its row on the ledger.
  */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Types } from "effect"
 import { Cause, Clock, Effect, Exit, Scope } from "effect"
 import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
@@ -16,6 +17,7 @@ import { errorBodyFor } from "./ErrorBodies.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import type { RequestFacts } from "./RequestContext.ts"
+import { Overload } from "./Overload.ts"
 import { RequestContext } from "./RequestContext.ts"
 import type { RouteTable } from "./RouteTable.ts"
 
@@ -34,13 +36,19 @@ export const layer = (routes: RouteTable) =>
       const clock = yield* Clock.Clock
       const drain = yield* Drain
       const ledger = yield* Ledger
+      const overload = yield* Overload
 
-      const refusal = (url: string): Overloaded | undefined => {
+      /** Why TokenHub has no room for a request now. */
+      const noRoom = (url: string): keyof typeof refusals | undefined => {
         if (system.test(url)) return undefined
-        if (drain.draining()) return new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 })
-        return drain.inFlight() >= processConcurrency
-          ? new Overloaded({ message: `TokenHub is serving ${processConcurrency} requests, which is all it may`, retryAfterMs: 1000 })
-          : undefined
+        if (drain.draining()) return "draining"
+        return drain.inFlight() >= processConcurrency ? "concurrency" : overload.strains()[0]
+      }
+      const refusals = {
+        draining: new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 }),
+        concurrency: new Overloaded({ message: `TokenHub is serving ${processConcurrency} requests, which is all it may`, retryAfterMs: 1000 }),
+        event_loop_lag: new Overloaded({ message: "TokenHub has more work than it can do", retryAfterMs: 1000 }),
+        heap_full: new Overloaded({ message: "TokenHub is short of memory", retryAfterMs: 2000 })
       }
 
       const finish = (request: HttpServerRequest.HttpServerRequest, facts: RequestFacts, status: number, nanos: bigint) =>
@@ -97,7 +105,9 @@ export const layer = (routes: RouteTable) =>
             errorCode: null,
             taken: false
           }
-          const refused = refusal(request.url) ?? hostMissing(request)
+          const full = noRoom(request.url)
+          const refused = full === undefined ? hostMissing(request) : refusals[full]
+          if (full !== undefined) yield* Metrics.shed(full)
           let status = clientClosedRequest
           drain.enter()
           yield* Metrics.inFlight(1)
@@ -112,7 +122,8 @@ export const layer = (routes: RouteTable) =>
           const response = yield* Effect.provideService(served, RequestContext, facts)
           status = response.status
           facts.endpoint ??= status < 400 ? routes.match(pathOf(request.url))?.pattern : undefined
-          return HttpServerResponse.setHeader(response, "x-request-id", facts.id)
+          // The second is the one that Anthropic's SDK reads.
+          return HttpServerResponse.setHeaders(response, { "x-request-id": facts.id, "request-id": facts.id })
         })
     }),
     { global: true }
@@ -193,9 +204,9 @@ const notFound = (request: HttpServerRequest.HttpServerRequest, routes: RouteTab
   })
 }
 
-/** HTTP/1.1 wants a Host header (RFC 9112, 3.2); node would refuse its absence without a body. */
+/** HTTP/1.1 wants a Host header (RFC 9112, 3.2), HTTP/1.0 does not; node would refuse its absence without a body. */
 const hostMissing = (request: HttpServerRequest.HttpServerRequest): ErrorEnvelope.HttpFault | undefined =>
-  request.headers["host"] === undefined
+  request.headers["host"] === undefined && NodeHttpServerRequest.toIncomingMessage(request).httpVersion === "1.1"
     ? new ErrorEnvelope.HttpFault({
       failure: ErrorEnvelope.httpFailure(400, "invalid_request_error", "missing_host", "The Host header is missing")
     })

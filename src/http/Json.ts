@@ -99,3 +99,13 @@ export const parse = (bytes: Buffer, free = none): Result.Result<unknown, Invali
 export const defined = <K extends string, A>(name: K, value: A | null | undefined): { readonly [P in K]?: A } =>
   // A computed key widens to an index signature.
   value === null || value === undefined ? {} : { [name]: value } as { readonly [P in K]: A }
+
+/** `f(value)`, or undefined where the value is absent or null. */
+export const mapped = <A, B>(value: A | null | undefined, f: (value: A) => B): B | undefined =>
+  value === null || value === undefined ? undefined : f(value)
+
+export const isRecord = (value: unknown): value is { readonly [name: string]: unknown } =>
+  typeof value === "object" && value !== null && !Array.isArray(value)
+
+/** Top-level fields of any client protocol whose content is JSON Schema, the client's own data. */
+export const schemaFields: ReadonlySet<string> = new Set(["tools", "response_format", "output_config", "output_format", "text", "functions"])

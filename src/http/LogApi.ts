@@ -71,8 +71,8 @@ const filter = optional(Schema.String)
 
 const Feed = described(
   Schema.String,
-  "Events named request, each with one settled request as data, and dropped ({missed}) where the reader was too slow; comment "
-    + "lines meanwhile"
+  "Events named request, each with one settled request as data, budget.alert ({key, percent, spent_usd, budget_usd, period, since}) "
+    + "when 80 and 100 % of a budget are gone, and dropped ({missed}) where the reader was too slow; comment lines meanwhile"
 ).pipe(HttpApiSchema.asText({ contentType: "text/event-stream" }))
 
 const DatabaseFile = described(Schema.Uint8Array, "A SQLite database").pipe(
@@ -123,7 +123,7 @@ export const LogApi = HttpApiGroup.make("log")
       error: ErrorEnvelope.errors
     }).annotate(OpenApi.Summary, "Requests, tokens and cost by model, provider, key or mode; whole hours, at most 500 ms behind"),
     HttpApiEndpoint.get("events", "/events", { success: Feed, error: ErrorEnvelope.errors })
-      .annotate(OpenApi.Summary, "Live feed of settled requests, as server-sent events"),
+      .annotate(OpenApi.Summary, "Live feed of settled requests and alerts, as server-sent events"),
     HttpApiEndpoint.get("audit", "/audit", {
       query: struct({ limit, before: optional(described(wholeBetween(1, Number.MAX_SAFE_INTEGER), "The next of the page before")) }),
       success: Schema.Struct({

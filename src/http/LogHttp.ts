@@ -3,7 +3,7 @@ import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { AuditLog } from "../account/AuditLog.ts"
 import { Backup } from "../account/Backup.ts"
-import type { Settled } from "../account/Events.ts"
+import type { Told } from "../account/Events.ts"
 import { Events } from "../account/Events.ts"
 import { Ledger } from "../account/Ledger.ts"
 import { NotFound } from "../domain/RequestError.ts"
@@ -14,7 +14,7 @@ import { Api } from "./Api.ts"
 import { Drain } from "./Drain.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import * as EventStream from "./EventStream.ts"
-import { shownAttempt, shownChange, shownRequest, shownUsage, totalsOf } from "./LogWire.ts"
+import { shownAlert, shownAttempt, shownChange, shownRequest, shownUsage, totalsOf } from "./LogWire.ts"
 
 const defaultLimit = 50
 
@@ -90,7 +90,7 @@ export const LogHttp = HttpApiBuilder.group(
   })
 )
 
-const eventsOf = ({ missed, row }: Settled): ReadonlyArray<EventStream.Emission> => [
-  ...(missed === 0 ? [] : [EventStream.named("dropped", { missed })]),
-  EventStream.named("request", shownRequest(row))
+const eventsOf = (told: Told): ReadonlyArray<EventStream.Emission> => [
+  ...(told.missed === 0 ? [] : [EventStream.named("dropped", { missed: told.missed })]),
+  told.type === "request" ? EventStream.named("request", shownRequest(told.row)) : EventStream.named("budget.alert", shownAlert(told.alert))
 ]

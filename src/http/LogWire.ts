@@ -2,6 +2,8 @@
 import type { AuditEntry } from "../account/AuditLog.ts"
 import type { RequestRow, UsageRow } from "../account/Ledger.ts"
 import type { Attempt } from "../domain/Attempt.ts"
+import type { BudgetAlert } from "../domain/Budget.ts"
+import { everyone } from "../domain/Budget.ts"
 import { formatUsd } from "../domain/Money.ts"
 import type { Usage } from "../domain/Usage.ts"
 import { totalTokens } from "../domain/Usage.ts"
@@ -44,6 +46,16 @@ export const shownAttempt = (attempt: Attempt) => ({
   ...(attempt.timeToFirstTokenMs === undefined ? {} : { time_to_first_token_ms: attempt.timeToFirstTokenMs }),
   usage: tokensOf(attempt.usage),
   cost_usd: formatUsd(attempt.cost)
+})
+
+/** `key` is null for the budget of all callers together. */
+export const shownAlert = ({ budget, owner, percent, spent, window }: BudgetAlert) => ({
+  key: owner === everyone ? null : owner,
+  percent,
+  spent_usd: formatUsd(spent),
+  budget_usd: formatUsd(budget.amount),
+  period: budget.period,
+  since: budget.period === "total" ? null : iso(window.since)
 })
 
 type Sums = Omit<UsageRow, "group" | "bucket">

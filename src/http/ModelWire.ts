@@ -5,6 +5,7 @@ import type { Price } from "../domain/Money.ts"
 import { dollarsPer1k, rateFromDollarsPer1k, routingRate } from "../domain/Money.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
 import { defaultCapabilities } from "../route/Catalogue.ts"
+import { defined } from "./Json.ts"
 import type { ModelChanges, NewModel } from "./ModelsApi.ts"
 
 type PriceFields = Pick<ModelChanges, "cost_per_1k_tokens" | "input_cost_per_1k" | "output_cost_per_1k" | "cached_input_cost_per_1k">
@@ -57,6 +58,8 @@ export const newCard = (
     price,
     capabilities: given.capabilities === undefined ? known?.capabilities ?? defaultCapabilities : new Set(given.capabilities),
     aliases: [...new Set(given.aliases ?? [])],
+    ...defined("rpm", given.rpm),
+    ...defined("tpm", given.tpm),
     enabled: given.enabled ?? true,
     source: "admin"
   }))
@@ -73,6 +76,8 @@ export const changedCard = (card: ModelCard, given: ModelChanges): Result.Result
     price,
     capabilities: given.capabilities === undefined ? card.capabilities : new Set(given.capabilities),
     aliases: given.aliases === undefined ? card.aliases : [...new Set(given.aliases)],
+    ...defined("rpm", given.rpm === undefined ? card.rpm : given.rpm),
+    ...defined("tpm", given.tpm === undefined ? card.tpm : given.tpm),
     enabled: given.enabled ?? card.enabled,
     source: "admin"
   }))
@@ -93,6 +98,8 @@ export const shownModel = (card: ModelCard) => ({
   cached_input_cost_per_1k: card.price?.cachedInput === undefined ? null : dollarsPer1k(card.price.cachedInput),
   capabilities: [...card.capabilities].toSorted(),
   aliases: card.aliases,
+  rpm: card.rpm ?? null,
+  tpm: card.tpm ?? null,
   enabled: card.enabled,
   source: card.source
 })

@@ -4,7 +4,7 @@ import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/ht
 import { dropReasons } from "../domain/Candidate.ts"
 import { capabilities } from "../domain/Catalog.ts"
 import { ModelName, ProviderName } from "../domain/Ids.ts"
-import { described, nullable, optional, slashedName, strict, struct, wholeBetween } from "./AdminWire.ts"
+import { described, nullable, optional, perMinute, slashedName, strict, struct, wholeBetween } from "./AdminWire.ts"
 import { AdminAuth } from "./Authentication.ts"
 import { BodyLimit } from "./BodyLimit.ts"
 import { ChatRequest } from "./ChatApi.ts"
@@ -27,6 +27,8 @@ const settings = {
   max_output_tokens: nullable(described(tokens, "Null: unknown")),
   capabilities: optional(Schema.Array(Schema.Literals(capabilities))),
   aliases: optional(Schema.Array(ModelName).check(Schema.isMaxLength(100))),
+  rpm: nullable(described(perMinute, "Calls a minute that all callers together may make of it; null: no limit")),
+  tpm: nullable(described(perMinute, "Tokens a minute likewise, prompt and completion")),
   enabled: optional(Schema.Boolean)
 }
 
@@ -62,6 +64,8 @@ const Model = Schema.Struct({
   cached_input_cost_per_1k: shownRate,
   capabilities: Schema.Array(Schema.Literals(capabilities)),
   aliases: Schema.Array(Schema.String),
+  rpm: described(Schema.NullOr(Schema.Int), "Calls a minute; null: no limit"),
+  tpm: described(Schema.NullOr(Schema.Int), "Tokens a minute; null: no limit"),
   enabled: Schema.Boolean,
   source: described(Schema.Literals(["admin", "catalogue", "mock"]), "Who set it")
 }).annotate({ identifier: "Model" })

@@ -2,7 +2,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { ProviderName } from "../domain/Ids.ts"
-import { described, nullable, optional, strict, struct, wholeBetween } from "./AdminWire.ts"
+import { described, nullable, optional, strict, struct, Timestamp, wholeBetween } from "./AdminWire.ts"
 import { AdminAuth } from "./Authentication.ts"
 import { BodyLimit } from "./BodyLimit.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
@@ -46,6 +46,12 @@ export const Health = Schema.Struct({
   error_rate: described(Schema.Finite, "Moving average, 0 to 1")
 }).annotate({ identifier: "ModelHealth" })
 
+const HealthCheck = Schema.Struct({
+  at: Timestamp,
+  ok: Schema.Boolean,
+  message: Schema.optionalKey(described(Schema.String, "Why not"))
+}).annotate({ identifier: "HealthCheck" })
+
 const Provider = Schema.Struct({
   name: Schema.String,
   provider_type: Schema.String,
@@ -58,6 +64,7 @@ const Provider = Schema.Struct({
   enabled: Schema.Boolean,
   source: described(Schema.Literals(["admin", "environment", "mock"]), "Who made it"),
   health: described(Schema.Record(Schema.String, Health), "By model"),
+  last_check: optional(described(HealthCheck, "What the last background check found; see TOKENHUB_HEALTH_CHECK_SECONDS")),
   models: described(Schema.Array(Schema.String), "Names of its models")
 }).annotate({ identifier: "Provider" })
 

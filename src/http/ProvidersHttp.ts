@@ -5,9 +5,10 @@ import type { ProviderSpec, ProviderView } from "../provider/ProviderRegistry.ts
 import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import type { Health } from "../route/HealthBoard.ts"
 import { HealthBoard } from "../route/HealthBoard.ts"
+import { HealthChecks } from "../route/HealthChecks.ts"
 import { ModelRegistry } from "../route/ModelRegistry.ts"
 import { audited } from "./AdminAudit.ts"
-import { fingerprint, present } from "./AdminWire.ts"
+import { fingerprint, iso, present } from "./AdminWire.ts"
 import { Api } from "./Api.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import type { NewProvider, ProviderChanges } from "./ProvidersApi.ts"
@@ -20,14 +21,17 @@ export const ProvidersHttp = HttpApiBuilder.group(
     const registry = yield* ProviderRegistry
     const models = yield* ModelRegistry
     const board = yield* HealthBoard
+    const checks = yield* HealthChecks
     const record = yield* audited
 
     const shown = (view: ProviderView) => {
       const own = models.modelsOf(view.card.name)
+      const check = checks.last(view.card.name)
       return {
         ...cardOf(view),
         health: Object.fromEntries(own.map((model) => [model.name, healthOf(board.of(model))])),
-        models: own.map((model) => model.name)
+        models: own.map((model) => model.name),
+        ...(check === undefined ? {} : { last_check: { ...check, at: iso(check.at) } })
       }
     }
     const show = (view: ProviderView) => Effect.map(models.ready, () => shown(view))

@@ -2,6 +2,7 @@ import { Effect } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import type { Drop } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
+import { Modes } from "../orchestrate/Mode.ts"
 import { HealthBoard } from "../route/HealthBoard.ts"
 import { ModelRegistry } from "../route/ModelRegistry.ts"
 import type { Question } from "../route/Router.ts"
@@ -11,6 +12,7 @@ import { Api } from "./Api.ts"
 import { readJson, tooLarge } from "./BodyLimit.ts"
 import * as ChatWire from "./ChatWire.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import { schemaFields } from "./Json.ts"
 import { costOf } from "./ModelWire.ts"
 import { healthOf } from "./ProvidersHttp.ts"
 
@@ -22,6 +24,7 @@ export const RoutingHttp = HttpApiBuilder.group(
     const board = yield* HealthBoard
     const models = yield* ModelRegistry
     const router = yield* Router
+    const { names } = yield* Modes
     const { maxBodyBytes } = yield* Settings
 
     const candidate = (model: ModelCard) => ({
@@ -48,8 +51,8 @@ export const RoutingHttp = HttpApiBuilder.group(
 
     return handlers.handleRaw("explain", ({ request }) =>
       Effect.gen(function*() {
-        const body = yield* readJson(request, ChatWire.schemaFields)
-        const { chat, media, model, policy } = yield* Effect.fromResult(ChatWire.decode(body.value))
+        const body = yield* readJson(request, schemaFields)
+        const { chat, media, model, policy } = yield* Effect.fromResult(ChatWire.decode(body.value, request.headers, names))
         if (body.bytes > maxBodyBytes && !media) return yield* tooLarge(maxBodyBytes)
         yield* models.ready
         const need = router.need(chat)

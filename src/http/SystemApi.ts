@@ -3,7 +3,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 
-const Reasons = Schema.Array(Schema.Literals(["vault_locked", "database_unwritable", "draining"]))
+const Reasons = Schema.Array(Schema.Literals(["vault_locked", "database_unwritable", "draining", "event_loop_lag", "heap_full"]))
 
 const Health = Schema.Struct({
   status: Schema.Literal("healthy"),

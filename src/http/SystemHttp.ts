@@ -13,14 +13,18 @@ import { Api, docsPath } from "./Api.ts"
 import * as Credentials from "./Credentials.ts"
 import { Drain } from "./Drain.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import type { Strain } from "./Overload.ts"
+import { Overload } from "./Overload.ts"
 import { RequestContext } from "./RequestContext.ts"
 
-type Reason = "vault_locked" | "database_unwritable" | "draining"
+type Reason = "vault_locked" | "database_unwritable" | "draining" | Strain
 
 const explained: { readonly [R in Reason]: string } = {
   vault_locked: "the vault is locked",
   database_unwritable: "the database can't be written",
-  draining: "TokenHub is shutting down"
+  draining: "TokenHub is shutting down",
+  event_loop_lag: "the event loop is late",
+  heap_full: "the heap is nearly full"
 }
 
 const digest = (text: string) => createHash("sha256").update(text).digest()
@@ -30,6 +34,7 @@ export const SystemHttp = HttpApiBuilder.group(
   "system",
   Effect.fnUntraced(function*(handlers) {
     const drain = yield* Drain
+    const overload = yield* Overload
     const prometheus = yield* Prometheus
     const { metricsToken } = yield* Settings
     const store = yield* StoreHealth
@@ -44,7 +49,8 @@ export const SystemHttp = HttpApiBuilder.group(
       return [
         ...(state === "locked" ? ["vault_locked" as const] : []),
         ...(writable ? [] : ["database_unwritable" as const]),
-        ...(drain.draining() ? ["draining" as const] : [])
+        ...(drain.draining() ? ["draining" as const] : []),
+        ...overload.strains()
       ]
     })
 

@@ -4,10 +4,9 @@ export interface Start {
   readonly host: string
   readonly port: number
   readonly location: string
-  /** Whether the first request needs a client key. */
-  readonly keyNeeded: boolean
+  /** Who needs a client key: everyone, everyone but programs on this machine, nobody. */
+  readonly keys: "everyone" | "others" | "nobody"
   readonly mock: boolean
-  readonly authOff: boolean
   readonly vaultLocked: boolean
 }
 
@@ -19,15 +18,16 @@ const reachable = (host: string): string => {
 }
 
 /** Where it listens, where its data lie and the curl that gets a first answer; then what is out of the ordinary. */
-export const lines = ({ authOff, host, keyNeeded, location, mock, port, vaultLocked }: Start): ReadonlyArray<string> => {
+export const lines = ({ host, keys, location, mock, port, vaultLocked }: Start): ReadonlyArray<string> => {
   const base = `http://${reachable(host)}:${port}`
-  const key = keyNeeded ? " -H 'authorization: Bearer th_…'" : ""
+  const key = keys === "everyone" ? " -H 'authorization: Bearer th_…'" : ""
   return [
     `TokenHub listens on http://${host.includes(":") ? `[${host}]` : host}:${port}`,
     `Its data lie in ${location}`,
     `First answer: curl -s ${base}/v1/chat${key} -H 'content-type: application/json' -d '{"messages":[{"role":"user","content":"Hello"}]}'`,
     ...(mock ? ["The provider 'mock' answers until you add one (POST /admin/providers); TOKENHUB_MOCK=false leaves it out of a first start"] : []),
-    ...(authOff ? ["Warning: TOKENHUB_CLIENT_AUTH=off, so anyone who reaches this address may call /v1"] : []),
+    ...(keys === "others" ? ["Programs on this machine need no client key until the first is made (POST /admin/keys); all others do"] : []),
+    ...(keys === "nobody" ? ["Warning: TOKENHUB_CLIENT_AUTH=off, so anyone who reaches this address may call /v1"] : []),
     ...(vaultLocked ? ["Warning: the vault is locked, since TOKENHUB_ADMIN_PASSWORD does not open it; POST /admin/vault/unlock does"] : [])
   ]
 }

@@ -1,10 +1,12 @@
-/** Runs one completion of a run: route, record, call, and on failure do what Escalation decides. */
-import { Clock, Context, Effect, Exit, Layer, Option, Random, Stream } from "effect"
+/** Runs one call of a run, for a completion or for embeddings: route, record, call, and on failure do what Escalation decides. */
+import { Clock, Context, Effect, Exit, Layer, Option, Random } from "effect"
+import { Admission } from "../account/Admission.ts"
 import { Ledger } from "../account/Ledger.ts"
 import type { Attempt, Outcome } from "../domain/Attempt.ts"
-import type { Drop, DropReason, Need } from "../domain/Candidate.ts"
+import type { Drop, DropReason } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
-import type { ChatRequest, Completion, Delta, Frame, StreamEvent } from "../domain/Chat.ts"
+import type { ChatRequest, Delta, Frame } from "../domain/Chat.ts"
+import type { EmbeddingRequest } from "../domain/Embedding.ts"
 import type { ModelName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { ceilingOf, costOf, formatUsd } from "../domain/Money.ts"
@@ -12,28 +14,27 @@ import type { RoutingPolicy } from "../domain/Policy.ts"
 import type { Fault } from "../domain/ProviderError.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import type { RequestError } from "../domain/RequestError.ts"
-import { AllCoolingDown, BudgetExceeded, ContextLengthExceeded, NoCandidate, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
+import { AllCoolingDown, BudgetExceeded, ContextLengthExceeded, NoCandidate, notAllowed, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
 import * as Usages from "../domain/Usage.ts"
-import type { ProviderCall } from "../provider/ProviderAdapter.ts"
-import type { ReadyProvider } from "../provider/ProviderRegistry.ts"
 import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import { HealthBoard } from "../route/HealthBoard.ts"
 import { defaultOutputTokens } from "../route/Ranking.ts"
 import type { Question } from "../route/Router.ts"
 import { Router } from "../route/Router.ts"
 import { Settings } from "../Settings.ts"
-import * as GenAi from "../telemetry/GenAi.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
+import type { Asking } from "./Asking.ts"
+import { forCompletion, forEmbeddings } from "./Asking.ts"
 import * as Escalation from "./Escalation.ts"
-import type { CallResult } from "./Run.ts"
+import { RetryBudget } from "./RetryBudget.ts"
+import type { CallResult, EmbeddingResult } from "./Run.ts"
 import * as Schedules from "./Schedules.ts"
 import { TryAgain } from "./Schedules.ts"
 
-/** One completion, as a mode asked for it. */
-export interface StepCall {
+/** What every call says, whatever it asks for. */
+interface Call {
   readonly step: string
-  readonly request: ChatRequest
   /** An exact name or alias; undefined: the router chooses. */
   readonly model: string | undefined
   readonly policy: RoutingPolicy
@@ -44,17 +45,29 @@ export interface StepCall {
   readonly sink?: StepSink
 }
 
+/** One completion, as a mode asked for it. */
+export interface StepCall extends Call {
+  readonly request: ChatRequest
+}
+
 export interface StepSink {
-  readonly onCall: (model: ModelCard) => Effect.Effect<void>
+  readonly onCall: (model: ModelCard, estimatedPromptTokens: number) => Effect.Effect<void>
   /** Whether a frame shows the client a piece of the answer. */
   readonly hasContent: (frame: Frame) => boolean
   readonly onFrame: (frame: Frame, content: boolean) => Effect.Effect<void>
   readonly onDelta: (delta: Delta) => Effect.Effect<void>
 }
 
+/** Embeddings of one list of texts. */
+export interface EmbedCall extends Call {
+  readonly request: EmbeddingRequest
+}
+
 /** What Attempts needs to know of the run, and where it leaves its record. */
 export interface RunRecord {
   readonly id: string
+  /** Whose rules, limits and budget hold: a client key's id, null for a caller without one. */
+  readonly clientKey: string | null
   /** Every upstream call of the run so far, in order. */
   readonly attempts: ReadonlyArray<Attempt>
   /** Appends a call that is about to leave, or replaces it once it is settled. */
@@ -68,26 +81,34 @@ export interface RunRecord {
 export class Attempts extends Context.Service<Attempts, {
   /** The answer of the first model that gives one; fails when Escalation stops or nobody is left. */
   readonly run: (run: RunRecord, call: StepCall) => Effect.Effect<CallResult, RequestError>
+  /** Likewise for embeddings. An explicit model never gives way to another: vectors of different models can't be compared. */
+  readonly embed: (run: RunRecord, call: EmbedCall) => Effect.Effect<EmbeddingResult, RequestError>
 }>()("tokenhub/Attempts") {
   static readonly layer = Layer.effect(
     Attempts,
     Effect.gen(function*() {
+      const admission = yield* Admission
       const ledger = yield* Ledger
       const providers = yield* ProviderRegistry
       const health = yield* HealthBoard
+      const retryBudget = yield* RetryBudget
       const router = yield* Router
       const { tracePrompts } = yield* Settings
 
       /** One call to one model: opened on the ledger, made, settled, whatever happens to it. */
-      const callOnce = (run: RunRecord, state: State, model: ModelCard) =>
+      const callOnce = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard) =>
         Effect.uninterruptibleMask((restore) =>
           Effect.gen(function*() {
             const ready = yield* providers.ready(model.provider)
-            const maxTokens = state.call.request.maxTokens ?? model.maxOutputTokens ?? model.contextSize
-            const reserved = ceilingOf(model.price, state.need.promptTokens, Math.min(maxTokens, model.contextSize))
+            const maxTokens = state.asking.need.maxTokens ?? model.maxOutputTokens ?? model.contextSize
+            const reserved = ceilingOf(model.price, state.asking.mostPromptTokens, Math.min(maxTokens, model.contextSize))
             yield* affordable(run, state.call, model, reserved)
-            if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.need) ?? busyProbe(model))
             const startedAt = yield* Clock.currentTimeMillis
+            const place = yield* Effect.acquireRelease(
+              admission.call({ clientKey: run.clientKey, model, tokens: tokensAt(state.asking)(model), most: reserved, at: startedAt }),
+              ({ leave }) => leave
+            ).pipe(Effect.catchTag("ModelLimited", ({ message, retryAfterMs }) => fromDrop(limitReached(model, message, retryAfterMs))))
+            if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.asking.need) ?? busyProbe(model))
             const began = yield* Clock.monotonicTimeNanos
             const opened: Attempt = {
               index: run.attempts.length,
@@ -105,6 +126,8 @@ export class Attempts extends Context.Service<Attempts, {
 
             yield* run.open(model, reserved)
             yield* ledger.openAttempt(run.id, opened, reserved)
+            if (!state.called) yield* retryBudget.first
+            state.called = true
             run.keep(opened)
 
             const onDelta = (delta: Delta) =>
@@ -120,13 +143,13 @@ export class Attempts extends Context.Service<Attempts, {
                 return state.call.sink?.onFrame(frame, state.committed) ?? Effect.void
               })
 
-            yield* state.call.sink?.onCall(model) ?? Effect.void
-            const exit = yield* Effect.exit(restore(ask(ready, model, state, { onDelta, onFrame })))
+            yield* state.call.sink?.onCall(model, state.asking.need.promptTokens) ?? Effect.void
+            const exit = yield* Effect.exit(restore(state.asking.ask(ready, model, { onDelta, onFrame })))
             const durationMs = yield* elapsedMs
             const error = exit._tag === "Failure" ? failureOf(exit) : undefined
             const usage = exit._tag === "Success"
               ? exit.value.usage
-              : bookedUsage(error, state.need, progress)
+              : bookedUsage(error, state.asking.promptTokens, progress)
             const settled: Attempt = {
               ...opened,
               outcome: outcomeOf(exit, error),
@@ -138,6 +161,7 @@ export class Attempts extends Context.Service<Attempts, {
             }
             run.keep(settled)
             yield* ledger.settleAttempt(run.id, settled)
+            yield* place.settle(usage, settled.cost)
             yield* Metrics.modelCalled({
               model: model.name,
               provider: model.provider,
@@ -156,30 +180,15 @@ export class Attempts extends Context.Service<Attempts, {
                 : { fault: error.fault, ...Escalation.consequence(error, yield* Random.next) })
             })
             if (exit._tag === "Success") {
-              if (!usage.estimated) yield* router.learn(model, state.need.promptTokens, usage)
-              return { completion: exit.value, model }
+              if (!usage.estimated) yield* router.learn(model, state.asking.promptTokens, usage)
+              return { answer: exit.value, model }
             }
             return yield* error ?? Effect.failCause(exit.cause)
-          })
+          }).pipe(Effect.scoped)
         )
-
-      const ask = ({ adapter, apiKey, card }: ReadyProvider, model: ModelCard, state: State, receiver: Receiver) => {
-        const { request, sink } = state.call
-        const call: ProviderCall = {
-          upstreamModel: model.upstreamName,
-          request,
-          apiKey,
-          estimatedPromptTokens: state.need.promptTokens,
-          maxOutputTokens: defaultOutputTokens(model)
-        }
-        return GenAi.traced(
-          { providerType: card.providerType, model: model.upstreamName, request, tracePrompts },
-          sink === undefined ? adapter.complete(call) : drain(adapter.stream(call), receiver)
-        )
-      }
 
       /** Turns a failure into another try, on this model or the next, or into what the client is told. */
-      const afterFailure = (run: RunRecord, state: State, model: ModelCard) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
+      const afterFailure = (run: RunRecord, state: State<unknown>, model: ModelCard) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
         Effect.gen(function*() {
           state.failures.push(error)
           const decision = Escalation.decide(error, {
@@ -189,6 +198,9 @@ export class Attempts extends Context.Service<Attempts, {
             allowEscalation: state.call.policy.allowEscalation,
             timeLeftMs: yield* run.timeLeftMs
           })
+          // A larger model for a larger prompt is no consequence of an upstream's trouble.
+          const isExtra = decision.type === "retry" || (decision.type === "escalate" && decision.to === "any")
+          if (isExtra && state.called && !(yield* retryBudget.spend)) return yield* lastWord(state, model, error)
           if (decision.type === "retry") {
             state.retries++
             yield* Metrics.retried({ model: model.name, fault: error.fault })
@@ -209,29 +221,35 @@ export class Attempts extends Context.Service<Attempts, {
         })
 
       /** An explicit model that may not be called now fails like a call that never left. */
-      const checkExplicit = (state: State, model: ModelCard): Effect.Effect<void, ProviderError | NoCandidate> => {
-        const drop = router.obstacle(model, state.need)
+      const checkExplicit = (state: State<unknown>, model: ModelCard): Effect.Effect<void, ProviderError | NoCandidate> => {
+        const drop = router.obstacle(model, state.asking.need)
         if (drop === undefined) return Effect.void
         return drop.reason in obstacleFaults ? Effect.fail(fromDrop(drop)) : Effect.fail(new NoCandidate({ drops: [drop] }))
       }
 
-      const run = Effect.fn("Attempts.run")(function*(run: RunRecord, call: StepCall): Effect.fn.Return<CallResult, RequestError> {
-        const need = router.need(call.request)
+      /** Asks until a model answers, Escalation stops or nobody is left. */
+      const answer = Effect.fnUntraced(function*<A extends Answer>(run: RunRecord, call: Call, asking: Asking<A>) {
+        const { need } = asking
+        const rules = admission.rules(run.clientKey, tokensAt(asking))
         const question: Question = {
           need,
           policy: call.policy,
+          caller: { ...rules, priced: rules.priced || call.maxCost !== undefined },
           ...(call.insteadOf === undefined ? {} : { avoid: { model: call.insteadOf.model, provider: call.insteadOf.provider } })
         }
         const first = yield* call.model === undefined ? router.choose(question) : router.exact(call.model)
-        const state: State = {
+        if (!rules.allows(first)) return yield* notAllowed(call.model ?? first.name)
+        if (rules.priced && first.price === null) return yield* unpriced(first, "the budget pays it")
+        const state: State<A> = {
           call,
-          need,
+          asking,
           question,
           model: first,
           retries: 0,
           hops: [],
           tried: new Set([first.name]),
           failures: [],
+          called: false,
           committed: false
         }
         const before = run.attempts.length
@@ -244,55 +262,73 @@ export class Attempts extends Context.Service<Attempts, {
           )
         }).pipe(Effect.retry({ schedule: Schedules.retry, while: (error) => error._tag === "TryAgain" && error.on === "same_model" }))
 
-        const { completion, model } = yield* sameModel.pipe(
+        const answered = yield* sameModel.pipe(
           Effect.retry({ schedule: Schedules.escalation, while: (error) => error._tag === "TryAgain" }),
           Effect.catchTag("TryAgain", Effect.die)
         )
         const calls = run.attempts.slice(before)
         return {
-          completion,
-          model: model.name,
-          provider: model.provider,
+          answer: answered.answer,
+          model: answered.model.name,
+          provider: answered.model.provider,
           usage: calls.reduce((sum, attempt) => Usages.add(sum, attempt.usage), Usages.zero),
           cost: calls.reduce((sum, attempt) => sum + attempt.cost, 0n)
         }
       })
 
-      return Attempts.of({ run })
+      return Attempts.of({
+        run: Effect.fn("Attempts.run")(function*(run, call) {
+          const asking = forCompletion(call.request, router.need(call.request), { streamed: call.sink !== undefined, tracePrompts })
+          const { answer: completion, ...result } = yield* answer(run, call, asking)
+          return { ...result, completion }
+        }),
+        embed: Effect.fn("Attempts.embed")(function*(run, call) {
+          const policy = call.model === undefined ? call.policy : { ...call.policy, allowEscalation: false }
+          const { answer: embeddings, ...result } = yield* answer(run, { ...call, policy }, forEmbeddings(call.request))
+          return { ...result, embeddings }
+        })
+      })
     })
   )
 }
 
+/** What every answer says of itself. */
+interface Answer {
+  readonly usage: Usage
+}
+
 /** What one step has been through; changes as it goes on. */
-interface State {
-  readonly call: StepCall
-  readonly need: Need
+interface State<A> {
+  readonly call: Call
+  readonly asking: Asking<A>
   readonly question: Question
   model: ModelCard
   retries: number
   readonly hops: Array<Fault>
   readonly tried: Set<ModelName>
   readonly failures: Array<ProviderError>
+  /** Any call left. */
+  called: boolean
   committed: boolean
 }
 
-const moveTo = (state: State, model: ModelCard): void => {
+const moveTo = (state: State<unknown>, model: ModelCard): void => {
   state.model = model
   state.retries = 0
   state.tried.add(model.name)
 }
 
-interface Receiver {
-  readonly onFrame: (frame: Frame) => Effect.Effect<void>
-  readonly onDelta: (delta: Delta) => Effect.Effect<void>
-}
+/** What the limits count for a call before it is made. */
+const tokensAt = ({ need, promptTokens }: Asking<unknown>) => (model: ModelCard): number =>
+  promptTokens + (need.maxTokens ?? defaultOutputTokens(model))
+
+const unpriced = (model: ModelCard, whether: string): BudgetExceeded =>
+  new BudgetExceeded({ message: `'${model.name}' has no price, so that nobody knows whether ${whether}` })
 
 /** Fails where what is left of the run's own limit can't pay the most that a call may cost. */
-const affordable = (run: RunRecord, { maxCost }: StepCall, model: ModelCard, ceiling: NanoDollars): Effect.Effect<void, BudgetExceeded> => {
+const affordable = (run: RunRecord, { maxCost }: Call, model: ModelCard, ceiling: NanoDollars): Effect.Effect<void, BudgetExceeded> => {
   if (maxCost === undefined) return Effect.void
-  if (model.price === null) {
-    return Effect.fail(new BudgetExceeded({ message: `'${model.name}' has no price, so that nobody knows whether max_cost_usd pays it` }))
-  }
+  if (model.price === null) return Effect.fail(unpriced(model, "max_cost_usd pays it"))
   const left = run.attempts.reduce((rest, attempt) => rest - attempt.cost, maxCost)
   if (ceiling <= left) return Effect.void
   const remains = formatUsd(left > 0n ? left : 0n)
@@ -302,26 +338,6 @@ const affordable = (run: RunRecord, { maxCost }: StepCall, model: ModelCard, cei
     })
   )
 }
-
-/** Hands every frame and delta on and gives the whole answer at the end. */
-const drain = (
-  stream: Stream.Stream<StreamEvent, ProviderError>,
-  { onDelta, onFrame }: Receiver
-): Effect.Effect<Completion, ProviderError> =>
-  Effect.suspend(() => {
-    let completion: Completion | undefined
-    return Stream.runForEach(stream, (event) => {
-      if (event.type === "frame") return onFrame(event)
-      if (event.type !== "end") return onDelta(event)
-      completion = event.completion
-      return Effect.void
-    }).pipe(
-      Effect.flatMap(() =>
-        completion === undefined
-          ? Effect.fail(new ProviderError({ fault: "stream_interrupted", message: "The stream ended too early", sent: true }))
-          : Effect.succeed(completion))
-    )
-  })
 
 interface Progress {
   characters: number
@@ -352,6 +368,13 @@ const fromDrop = (drop: Drop): ProviderError =>
     ...(drop.retryAfterMs === undefined ? {} : { retryAfterMs: drop.retryAfterMs })
   })
 
+const limitReached = (model: ModelCard, detail: string, retryAfterMs: number): Drop => ({
+  model: model.name,
+  reason: "cooling_down",
+  detail,
+  retryAfterMs
+})
+
 /** Another call is the one probe of the model's half-open circuit. */
 const busyProbe = (model: ModelCard): Drop => ({
   model: model.name,
@@ -367,15 +390,15 @@ const outcomeOf = (exit: Exit.Exit<unknown, unknown>, error: ProviderError | und
   Exit.isSuccess(exit) ? "ok" : error?.fault ?? (Exit.hasInterrupts(exit) ? "cancelled" : "unknown")
 
 /** What a call that brought no whole answer used: nothing where it surely was not billed, else the estimate and what had come. */
-const bookedUsage = (error: ProviderError | undefined, need: Need, progress: Progress): Usage =>
+const bookedUsage = (error: ProviderError | undefined, promptTokens: number, progress: Progress): Usage =>
   error === undefined || progress.characters > 0 || Escalation.maybeBilled(error)
-    ? { ...Usages.zero, promptTokens: need.promptTokens, completionTokens: Usages.tokensOfLength(progress.characters), estimated: true }
+    ? { ...Usages.zero, promptTokens, completionTokens: Usages.tokensOfLength(progress.characters), estimated: true }
     : Usages.zero
 
 const isTemporary = (fault: Fault): boolean => fault === "circuit_open" || fault === "cooling_down" || Escalation.isRateLimit(fault)
 
 /** What the client is told when nobody is left. */
-const lastWord = (state: State, model: ModelCard, error: ProviderError): RequestError => {
+const lastWord = (state: State<unknown>, model: ModelCard, error: ProviderError): RequestError => {
   const { failures } = state
   if (failures.every((failure) => isTemporary(failure.fault))) {
     return new AllCoolingDown({
@@ -388,7 +411,7 @@ const lastWord = (state: State, model: ModelCard, error: ProviderError): Request
     case "context_overflow":
       return new ContextLengthExceeded({
         model: model.name,
-        neededTokens: state.need.promptTokens + (state.need.maxTokens ?? 0),
+        neededTokens: state.asking.need.promptTokens + (state.asking.need.maxTokens ?? 0),
         contextSize: model.contextSize
       })
     case "credential_locked":

@@ -2,6 +2,7 @@
 import type { Effect } from "effect"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { ChatRequest, Completion, Delta, Frame } from "../domain/Chat.ts"
+import type { EmbeddingRequest, Embeddings } from "../domain/Embedding.ts"
 import type { ModelName, ProviderName, RequestId } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import type { RoutingPolicy } from "../domain/Policy.ts"
@@ -36,11 +37,22 @@ export interface RunRequest {
   readonly hasContent?: (frame: Frame) => boolean
 }
 
+/** What the door of embeddings hands to the orchestrator. */
+export interface EmbedRequest extends Pick<RunRequest, "id" | "endpoint" | "clientKey" | "model" | "policy" | "deadlineMs" | "maxCost"> {
+  readonly embedding: EmbeddingRequest
+}
+
 /** What a streaming client is told while the run goes on. `final` marks the pieces of the answer itself. */
 export type RunEvent =
   | { readonly type: "step.started"; readonly step: string }
   /** A call leaves; what came of an earlier call of this step counts for nothing. */
-  | { readonly type: "call.started"; readonly step: string; readonly model: ModelName; readonly provider: ProviderName }
+  | {
+    readonly type: "call.started"
+    readonly step: string
+    readonly model: ModelName
+    readonly provider: ProviderName
+    readonly estimatedPromptTokens: number
+  }
   /**
    * An event of the provider's own stream; only in a mode that hands one answer through. `content`: from here on the client
    * sees a piece of the answer. Its deltas follow.
@@ -59,6 +71,17 @@ export interface CallResult {
   readonly provider: ProviderName
   readonly usage: Usage
   readonly cost: NanoDollars
+}
+
+/** The outcome of a call for embeddings, likewise. */
+export interface EmbeddingResult extends Omit<CallResult, "completion"> {
+  readonly embeddings: Embeddings
+}
+
+/** A whole request for embeddings: usage and cost sum every call. */
+export interface EmbedResult extends EmbeddingResult {
+  readonly id: RequestId
+  readonly attempts: ReadonlyArray<Attempt>
 }
 
 export interface RunResult {

@@ -50,6 +50,8 @@ export interface ProviderType {
   readonly local: boolean
   /** Environment variables that may hold a key besides `{TYPE}_API_KEY`, in this order. */
   readonly keyVariables?: ReadonlyArray<string>
+  /** Instances are made by admins only: a key in the environment alone, which is another type's too, makes none. */
+  readonly onRequest?: true
   /** Adapters live as long as the instance's card stays as it is; then their scope is closed. */
   readonly make: (card: ProviderCard) => Effect.Effect<ProviderAdapter, never, Scope.Scope>
 }

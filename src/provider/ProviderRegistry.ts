@@ -283,7 +283,7 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
       for (const card of stored) enter(card)
       for (const name of types.names()) {
         const type = types.get(name)
-        if (type === undefined || type.defaultBaseUrl === null || !type.needsKey) continue
+        if (type === undefined || type.defaultBaseUrl === null || !type.needsKey || type.onRequest === true) continue
         const card = blankCard(ProviderName.make(name), name, "environment")
         if (!entries.has(card.name) && environmentVariable(card) !== undefined) enter(card)
       }

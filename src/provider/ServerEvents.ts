@@ -1,6 +1,6 @@
 /** Server-sent events from bytes cut anywhere, and what a protocol makes of them. No I/O. */
 import { makeParser } from "effect/encoding/Sse"
-import type { StreamEvent } from "../domain/Chat.ts"
+import type { Frame, StreamEvent } from "../domain/Chat.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { answered } from "./Faults.ts"
 
@@ -31,6 +31,14 @@ export interface EventFeed {
 /** The longest line of an event stream (FAULTS.md row 32), in characters. */
 const longestLine = 1024 * 1024
 
+/** An event without a name of its own goes by `message` (WHATWG HTML, 9.2.6). */
+const frameOf = (protocol: string, event: string, data: string): Frame => ({
+  type: "frame",
+  protocol,
+  ...(event === "message" ? {} : { event }),
+  data
+})
+
 /** A value, or undefined where the text is no JSON. */
 export const parseJson = (text: string): unknown => {
   try {
@@ -42,9 +50,10 @@ export const parseJson = (text: string): unknown => {
 
 /**
  * Feeds a body to a protocol's reader. The parser is Effect's: 0.9 µs an event, and right on CRLF, BOM, comments and data of
- * several lines. `provider` is for messages, `bodyBytes` the most that the body may have.
+ * several lines. `provider` is for messages, `bodyBytes` the most that the body may have. With `frames`, the name of a
+ * protocol, each event comes as a frame too, before what the reader makes of it; an error's does not.
  */
-export const eventFeed = (provider: string, bodyBytes: number, reader: StreamReader): EventFeed => {
+export const eventFeed = (provider: string, bodyBytes: number, reader: StreamReader, frames?: string): EventFeed => {
   const decoder = new TextDecoder("utf-8")
   let made: Array<StreamEvent> = []
   let error: ProviderError | undefined
@@ -67,7 +76,11 @@ export const eventFeed = (provider: string, bodyBytes: number, reader: StreamRea
     if (event._tag !== "Event" || over || error !== undefined) return
     if (event.data === "[DONE]") return finish(true)
     const data = parseJson(event.data)
-    if (data !== undefined) return accept(reader.event({ event: event.event, data }))
+    if (data !== undefined) {
+      const items = reader.event({ event: event.event, data })
+      if (frames !== undefined && !(items instanceof ProviderError)) made.push(frameOf(frames, event.event, event.data))
+      return accept(items)
+    }
     // Half an event at the end of the body is the break itself, which `end` reports.
     if (!ended) error = answered("malformed_response", `${provider} sent an event that is not JSON`)
   }, { maxEventSize: longestLine })

@@ -36,12 +36,27 @@ export interface UpstreamRequest {
   readonly errors: ErrorDialect
 }
 
-/** One provider instance's address. Both calls are classified, bounded in time and size, and close the socket when interrupted. */
+/** A body that is JSON. */
+export interface WholeAnswer {
+  readonly text: string
+  readonly value: unknown
+}
+
+/** One provider instance's address. All calls are classified, bounded in time and size, and close the socket when interrupted. */
 export interface Endpoint {
   /** The whole answer's JSON. */
   readonly json: (request: UpstreamRequest) => Effect.Effect<unknown, ProviderError>
-  /** The answer's events, through a reader made for this one run; ends after the reader's `end`. */
-  readonly events: (request: UpstreamRequest, reader: () => StreamReader) => Stream.Stream<StreamEvent, ProviderError>
+  /** The whole answer's JSON, parsed and as it came. */
+  readonly whole: (request: UpstreamRequest) => Effect.Effect<WholeAnswer, ProviderError>
+  /**
+   * The answer's events, through a reader made for this one run; ends after the reader's `end`. With `frames`, the name of a
+   * protocol, each event comes as a frame too, before what the reader makes of it.
+   */
+  readonly events: (
+    request: UpstreamRequest,
+    reader: () => StreamReader,
+    frames?: string
+  ) => Stream.Stream<StreamEvent, ProviderError>
 }
 
 /** An answer in one piece begins only once all of it is generated: it gets so many times the time-out of a first token. */
@@ -98,7 +113,7 @@ export class Upstream extends Context.Service<Upstream, {
         const checked = checkBaseUrl(options.baseUrl, allowPrivate)
         if (Result.isFailure(checked)) {
           const refused = new ProviderError({ fault: "egress_refused", message: `${card.name}: base_url ${checked.failure}`, sent: false })
-          return { json: () => Effect.fail(refused), events: () => Stream.fail(refused) }
+          return { json: () => Effect.fail(refused), whole: () => Effect.fail(refused), events: () => Stream.fail(refused) }
         }
         const base = new URL(checked.success)
         const pool = yield* poolOf(base.origin, {
@@ -242,26 +257,32 @@ export class Upstream extends Context.Service<Upstream, {
           }
         })
 
-        const readJson = Effect.fnUntraced(function*(answer: Answer): Effect.fn.Return<unknown, ProviderError> {
+        const readJson = Effect.fnUntraced(function*(answer: Answer): Effect.fn.Return<WholeAnswer, ProviderError> {
           const text = yield* readAll(answer, limits.bodyBytes, "body")
           const value = parseJson(text)
-          return value === undefined ? yield* notJson(card.name, answer.headers, text) : value
+          return value === undefined ? yield* notJson(card.name, answer.headers, text) : { text, value }
         })
 
-        const json: Endpoint["json"] = (request) =>
+        const whole: Endpoint["whole"] = (request) =>
           Effect.scoped(Effect.flatMap(open(request, "application/json", wholeAnswerMs), readJson)).pipe(
             Effect.mapError((error) => scrubbed(error, request.apiKey))
           )
 
-        const pullEvents = Effect.fnUntraced(function*(answer: Answer, request: UpstreamRequest, reader: StreamReader) {
+        const json: Endpoint["json"] = (request) => Effect.map(whole(request), ({ value }) => value)
+        const pullEvents = Effect.fnUntraced(function*(
+          answer: Answer,
+          request: UpstreamRequest,
+          reader: StreamReader,
+          frames: string | undefined
+        ) {
           const type = String(answer.headers["content-type"] ?? "")
           if (/html/i.test(type)) return yield* unexpected(card.name)
           // A vendor that can't stream, or fails before it begins, answers with plain JSON.
           if (/^application\/([\w.]+\+)?json/i.test(type)) {
-            const body = yield* readJson(answer)
+            const { value: body } = yield* readJson(answer)
             return yield* request.errors.read(body) === undefined ? unexpected(card.name) : ofEvent(request.errors, body)
           }
-          const stream = eventFeed(card.name, limits.bodyBytes, reader)
+          const stream = eventFeed(card.name, limits.bodyBytes, reader, frames)
           let begun = false
           return Effect.gen(function*() {
             while (!stream.over() && stream.error() === undefined) {
@@ -277,12 +298,13 @@ export class Upstream extends Context.Service<Upstream, {
           })
         })
 
-        const events: Endpoint["events"] = (request, reader) =>
+        const events: Endpoint["events"] = (request, reader, frames) =>
           Stream.unwrap(
-            Effect.map(open(request, "text/event-stream", limits.firstByteMs), (answer) => Stream.fromPull(pullEvents(answer, request, reader())))
+            Effect.map(open(request, "text/event-stream", limits.firstByteMs), (answer) =>
+              Stream.fromPull(pullEvents(answer, request, reader(), frames)))
           ).pipe(Stream.mapError((error) => scrubbed(error, request.apiKey)))
 
-        return { json, events }
+        return { json, whole, events }
       })
 
       return Upstream.of({ endpoint })

@@ -31,7 +31,7 @@ interface Vendor extends Omit<ProviderType, "make"> {
 const bearer: Credential = { header: "authorization", scheme: "Bearer" }
 
 /** What most vendors that took OpenAI's protocol over have in common. */
-const commonQuirks: Quirks = { ...openAiQuirks, maxTokens: "max_tokens", developerRole: false }
+const commonQuirks: Quirks = { ...openAiQuirks, maxTokens: "max_tokens", developerRole: false, nulls: false }
 
 /** What most of them have in common where they make embeddings. */
 const commonEmbeddings: EmbeddingQuirks = { base64: false, dimensions: "dimensions", user: false }
@@ -73,6 +73,7 @@ const vendors: ReadonlyArray<Vendor> = [
     needsKey: true,
     local: false,
     keyVariables: ["OPENAI_API_KEY"],
+    onRequest: true,
     credential: bearer,
     protocol: openAiResponses,
     embeddings: openAiEmbeddings(openAiVectors)

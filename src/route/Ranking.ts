@@ -2,7 +2,7 @@
  * Which models meet a need, in which order, and why the others do not (API.md, Routing): pure functions on plain data.
  * `rank` looks at every model and explains; `best` finds the first of the same order by an index.
  */
-import type { Drop, DropReason, Need, Ranking } from "../domain/Candidate.ts"
+import type { CallerRules, Drop, DropReason, Need, Ranking } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
 import { capabilities } from "../domain/Catalog.ts"
 import type { ModelName, ProviderName } from "../domain/Ids.ts"
@@ -14,6 +14,8 @@ import type { Health } from "./HealthBoard.ts"
 export interface Question {
   readonly need: Need
   readonly policy: RoutingPolicy
+  /** Absent: the caller may ask every model. */
+  readonly caller?: CallerRules
   /** Left out of the answer: models that this run tried already. */
   readonly tried?: ReadonlySet<ModelName>
   /** Models that the mode would rather not have: they rank after all others (a critic that is the planner). */
@@ -93,6 +95,9 @@ const dollars = (rate: Rate): string => `${dollarsPer1k(rate)} $ per 1,000 token
 
 const dropOf = (model: ModelCard) => (reason: DropReason, detail: string): Drop => ({ model: model.name, reason, detail })
 
+const notAllowed = (model: ModelCard, caller: CallerRules | undefined): Drop | undefined =>
+  caller === undefined || caller.allows(model) ? undefined : dropOf(model)("not_allowed", "the client key may not use it")
+
 /** Credential, capability and context: what stands in the way of calling this very model, whatever the time. */
 const unfit = (model: ModelCard, need: Need, minContextSize: number, conditions: Conditions): Drop | undefined => {
   const drop = dropOf(model)
@@ -125,16 +130,22 @@ const unable = (model: ModelCard, need: Need, minContextSize: number, conditions
     : undefined
 }
 
-const tooDear = (model: ModelCard, limit: Rate | null): Drop | undefined => {
-  if (limit === null) return undefined
+const tooDear = (model: ModelCard, { caller, policy: { maxRate: limit } }: Question): Drop | undefined => {
   const drop = dropOf(model)
   const rate = rateOf(model)
+  if (rate === undefined && caller?.priced === true) return drop("unpriced", "it has no price, and a budget has to pay it")
+  if (limit === null) return undefined
   if (rate === undefined) return drop("unpriced", `it has no price, and the limit is ${dollars(limit)}`)
   return rate > limit ? drop("too_expensive", `it costs ${dollars(rate)}, and the limit is ${dollars(limit)}`) : undefined
 }
 
-const unwell = (model: ModelCard, health: Health): Drop | undefined => {
-  if (health.retryAfterMs <= 0) return undefined
+const unwell = (model: ModelCard, health: Health, caller?: CallerRules): Drop | undefined => {
+  if (health.retryAfterMs <= 0) {
+    const retryAfterMs = caller?.waitMs(model) ?? 0
+    if (retryAfterMs <= 0) return undefined
+    const detail = `its limit of calls or tokens a minute is used up for ${Math.ceil(retryAfterMs / 1000)} s`
+    return { ...dropOf(model)("cooling_down", detail), retryAfterMs }
+  }
   const { retryAfterMs } = health
   const seconds = Math.ceil(retryAfterMs / 1000)
   const drop = health.reason === "circuit_open"
@@ -164,8 +175,8 @@ export const obstacle = (model: ModelCard, need: Need, conditions: Conditions): 
 export const onlyLocked = (model: ModelCard, wish: Wish, conditions: Conditions): boolean =>
   model.enabled
   && conditions.standing(model.provider) === "vault_locked"
-  && (unable(model, wish.need, wish.policy.minContextSize, conditions) ?? tooDear(model, wish.policy.maxRate)
-      ?? unwell(model, conditions.health(model)) ?? spent(model, wish)) === undefined
+  && (notAllowed(model, wish.caller) ?? unable(model, wish.need, wish.policy.minContextSize, conditions) ?? tooDear(model, wish)
+      ?? unwell(model, conditions.health(model), wish.caller) ?? spent(model, wish)) === undefined
 
 /**
  * All candidates, best first, and every drop. The order: models to avoid last (those of the provider to avoid before the
@@ -176,8 +187,8 @@ export const rank = (models: ReadonlyArray<ModelCard>, wish: Wish, conditions: C
   const kept: Array<{ model: ModelCard; tier: number; rate: Rate | undefined; burden: number }> = []
   for (const model of models.toSorted(byName)) {
     const health = conditions.health(model)
-    const drop = unfit(model, wish.need, wish.policy.minContextSize, conditions) ?? tooDear(model, wish.policy.maxRate)
-      ?? unwell(model, health) ?? spent(model, wish)
+    const drop = notAllowed(model, wish.caller) ?? unfit(model, wish.need, wish.policy.minContextSize, conditions) ?? tooDear(model, wish)
+      ?? unwell(model, health, wish.caller) ?? spent(model, wish)
     if (drop === undefined) kept.push({ model, tier: isAvoided(wish, model), rate: rateOf(model), burden: burden(health) })
     else drops.push(drop)
   }
@@ -297,10 +308,10 @@ export const best = (index: Index, wish: Wish, conditions: Conditions): ModelCar
       if (model === undefined || isAvoided(wish, model) !== tier || wasTried(model, wish)) continue
       if (wish.after !== undefined && !isStep(model, wish.after)) continue
       if (neededTokens(model, need, conditions.tokenRatio(model)) > model.contextSize) continue
-      if (tooDear(model, policy.maxRate) !== undefined) continue
+      if (notAllowed(model, wish.caller) !== undefined || tooDear(model, wish) !== undefined) continue
       const health = conditions.health(model)
       const weighs = burden(health)
-      if (health.retryAfterMs > 0 || weighs >= foundBurden) continue
+      if (weighs >= foundBurden || unwell(model, health, wish.caller) !== undefined) continue
       if (weighs === 0) return model
       found = model
       foundGroup = group[i] ?? -1

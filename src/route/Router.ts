@@ -115,9 +115,10 @@ export class Router extends Context.Service<Router, {
         const waiting = drops.filter((drop) => drop.retryAfterMs !== undefined && question.tried?.has(drop.model) !== true)
         if (waiting.length > 0) {
           const cooling = new Set(waiting.map((drop) => drop.model))
+          const limited = (model: ModelCard) => board.of(model).rateLimited || (question.caller?.waitMs(model) ?? 0) > 0
           return new AllCoolingDown({
             retryAfterMs: Math.min(...waiting.map((drop) => drop.retryAfterMs ?? 0)),
-            rateLimited: models.every((model) => !cooling.has(model.name) || board.of(model).rateLimited),
+            rateLimited: models.every((model) => !cooling.has(model.name) || limited(model)),
             drops
           })
         }

@@ -4,6 +4,7 @@
  * tokens for 75 English words, come out about right; a factor per model, learnt from reported usage, corrects the rest.
  */
 import type { ChatRequest, ImagePart, Message, Part, Source } from "../domain/Chat.ts"
+import type { EmbeddingRequest } from "../domain/Embedding.ts"
 
 const kinds = { letter: 0, upper: 1, digit: 2, space: 3, newline: 4, other: 5 } as const
 type AsciiClass = (typeof kinds)[keyof typeof kinds]
@@ -117,6 +118,7 @@ const audioTokensPerSecond = 32
 const audioBytesPerSecond = 16_000
 /** Around each message, and before the answer (OpenAI's cookbook). */
 const messageTokens = 4
+const nameTokens = 1
 const answerTokens = 3
 
 const bytesOfBase64 = (data: string): number => Math.ceil(data.length * 0.75)
@@ -130,13 +132,16 @@ const file = (source: Source): number => {
   return Math.max(1, Math.ceil(bytes / pageBytes)) * pageTokens
 }
 
-const partTokens = (part: Part): number => {
+/** Tokens of a text: estimated by `textTokens`, or left for a tokenizer to count. */
+type OfText = (text: string) => number
+
+const partTokens = (part: Part, ofText: OfText): number => {
   switch (part.type) {
     case "text":
     case "refusal":
-      return textTokens(part.text)
+      return ofText(part.text)
     case "reasoning":
-      return textTokens(part.text) + Math.ceil((part.redacted?.length ?? 0) / 4)
+      return ofText(part.text) + Math.ceil((part.redacted?.length ?? 0) / 4)
     case "image":
       return image(part)
     case "file":
@@ -144,21 +149,49 @@ const partTokens = (part: Part): number => {
     case "audio":
       return Math.ceil(bytesOfBase64(part.data) / audioBytesPerSecond) * audioTokensPerSecond
     case "tool_call":
-      return textTokens(part.name) + textTokens(part.arguments) + messageTokens
+      return ofText(part.name) + ofText(part.arguments) + messageTokens
     case "tool_result":
-      return part.content.reduce((sum, inner) => sum + partTokens(inner), messageTokens)
+      return part.content.reduce((sum, inner) => sum + partTokens(inner, ofText), messageTokens)
   }
 }
 
-const tokensOf = ({ content, name }: Message): number =>
-  content.reduce((sum, part) => sum + partTokens(part), messageTokens + (name === undefined ? 0 : textTokens(name)))
+const tokensOf = ({ content, name }: Message, ofText: OfText): number =>
+  content.reduce((sum, part) => sum + partTokens(part, ofText), messageTokens + (name === undefined ? 0 : nameTokens + ofText(name)))
 
-/** Estimated prompt tokens of a whole request, tools and response format (as JSON) included. */
-export const promptTokens = (request: ChatRequest): number => {
+/** Prompt tokens of a whole request, tools and response format (as JSON) included; estimated unless `ofText` knows better. */
+export const promptTokens = (request: ChatRequest, ofText: OfText = textTokens): number => {
   const { messages, responseFormat, tools } = request
-  return messages.reduce((sum, message) => sum + tokensOf(message), answerTokens)
-    + (tools === undefined || tools.length === 0 ? 0 : textTokens(JSON.stringify(tools)))
-    + (responseFormat?.type === "json_schema" ? textTokens(JSON.stringify(responseFormat.schema) ?? "") : 0)
+  return messages.reduce((sum, message) => sum + tokensOf(message, ofText), answerTokens)
+    + (tools === undefined || tools.length === 0 ? 0 : ofText(JSON.stringify(tools)))
+    + (responseFormat?.type === "json_schema" ? ofText(JSON.stringify(responseFormat.schema) ?? "") : 0)
+}
+
+/** Anthropic's documentation names up to 530 tokens that tools add to a prompt, more than others say. */
+const toolUseTokens = 530
+
+const bytesOf: OfText = (text) => Buffer.byteLength(text)
+
+/**
+ * The most prompt tokens that a request can be, which is what a budget reserves: no tokenizer makes more than one token of a
+ * byte. Pictures and files, which have no such bound, count as they are estimated.
+ */
+export const mostPromptTokens = (request: ChatRequest): number =>
+  promptTokens(request, bytesOf) + messageTokens * request.messages.length + (request.tools?.length ? toolUseTokens : 0)
+
+/** Likewise of a question for embeddings. */
+export const mostEmbeddingTokens = ({ inputs }: EmbeddingRequest): number =>
+  inputs.reduce<number>((sum, input) => sum + answerTokens + (typeof input === "string" ? bytesOf(input) : input.length), 0)
+
+/** Estimated tokens of a question for embeddings: of all its inputs, and of the longest, which one context window has to hold. */
+export const embeddingTokens = ({ inputs }: EmbeddingRequest): { readonly total: number; readonly longest: number } => {
+  let total = 0
+  let longest = 0
+  for (const input of inputs) {
+    const tokens = typeof input === "string" ? textTokens(input) : input.length
+    total += tokens
+    longest = Math.max(longest, tokens)
+  }
+  return { total, longest }
 }
 
 /** An error halves in about seven calls: one odd report moves little, a wrong factor is corrected within dozens. */

@@ -26,12 +26,26 @@ const sizeOf = (path: string): number => Fs.statSync(path, { throwIfNoEntry: fal
 const reasonOf = (cause: unknown): string =>
   sqliteCode(cause) === undefined ? String((cause as NodeJS.ErrnoException).code ?? cause) : toStoreError(cause).message
 
+const isFolder = (path: string): boolean => Fs.statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+
+/** Makes a folder and those above it. Node's own recursive mkdir never returns where the system says ENOENT, as under /proc. */
+const makeFolder = (path: string): void => {
+  if (isFolder(path)) return
+  if (Path.dirname(path) !== path) makeFolder(Path.dirname(path))
+  try {
+    Fs.mkdirSync(path)
+  } catch (cause) {
+    // Another process may have made it meanwhile.
+    if (!isFolder(path)) throw cause
+  }
+}
+
 /** The real path of the database file, its folder made: two names of one file are one database. */
 export const locate = (dbPath: string): Effect.Effect<string, StoreError> =>
   Effect.try({
     try: () => {
       const path = Path.resolve(dbPath)
-      Fs.mkdirSync(Path.dirname(path), { recursive: true })
+      makeFolder(Path.dirname(path))
       return Fs.existsSync(path)
         ? Fs.realpathSync(path)
         : Path.join(Fs.realpathSync(Path.dirname(path)), Path.basename(path))

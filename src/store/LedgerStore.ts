@@ -62,6 +62,13 @@ export interface UsageRow {
   readonly cost: NanoDollars
 }
 
+/** Calls of one client key, or of everyone; Unix milliseconds of whole hours, inclusive and exclusive (it may be Infinity). */
+export interface Spending {
+  readonly clientKey?: string
+  readonly since: number
+  readonly until: number
+}
+
 const groupColumns = { model: "model", provider: "provider", key: "client_key", mode: "mode" } as const
 
 const bucketMs = { hour: 3_600_000, day: 86_400_000 } as const
@@ -204,6 +211,18 @@ const make = Effect.map(LedgerSqlClient, (sql) => {
     )
   }
 
+  const spent = ({ clientKey, since, until }: Spending) => {
+    const conditions = [
+      sql`hour >= ${since}`,
+      ...(Number.isFinite(until) ? [sql`hour < ${until}`] : []),
+      ...(clientKey === undefined ? [] : [sql`client_key = ${clientKey}`])
+    ]
+    return Effect.map(
+      sql<{ readonly cost: bigint }>`SELECT coalesce(sum(cost), 0) AS cost FROM usage_hourly WHERE ${sql.and(conditions)}`,
+      ([sum]) => sum?.cost ?? 0n
+    )
+  }
+
   const recover = Effect.fnUntraced(function*(now: number) {
     const tally = new UsageTally()
     const requests = yield* settleUnknown(sql, now, tally)
@@ -224,6 +243,7 @@ const make = Effect.map(LedgerSqlClient, (sql) => {
     requests: (filter) => statement(safely(requests(filter))),
     request: (id) => snapshot(sql)(safely(request(id))),
     usage: (query) => statement(safely(usage(query))),
+    spent: (spending) => statement(safely(spent(spending))),
     recover: (now) => transaction(sql)(safely(recover(now))),
     prune: (before, batch) => transaction(sql)(prune(before, batch))
   })
@@ -242,6 +262,8 @@ export class LedgerStore extends Context.Service<LedgerStore, {
     id: string
   ) => Effect.Effect<{ readonly row: RequestRow; readonly attempts: ReadonlyArray<Attempt> } | undefined, StoreError>
   readonly usage: (query: UsageQuery) => Effect.Effect<ReadonlyArray<UsageRow>, StoreError>
+  /** What the settled calls that began in these hours cost. */
+  readonly spent: (spending: Spending) => Effect.Effect<NanoDollars, StoreError>
   /**
    * After an unclean stop, before anything new is written: attempts still open are settled at their reserved maximum as
    * `unknown`, requests at the sum of their attempts, or at their own maximum where they have none; the number of

@@ -30,6 +30,8 @@ const Row = Schema.Struct({
   price: Schema.NullOr(Schema.fromJsonString(Price)),
   capabilities: Schema.fromJsonString(Schema.Array(Schema.Literals(capabilities))),
   aliases: Schema.fromJsonString(Schema.Array(ModelName)),
+  rpm: Schema.NullOr(Schema.Number),
+  tpm: Schema.NullOr(Schema.Number),
   enabled: Schema.BooleanFromBit,
   source: Schema.Literals(["admin", "catalogue", "mock"])
 })
@@ -47,6 +49,8 @@ const fromRow = (row: typeof Row.Type): ModelCard => ({
   price: row.price,
   capabilities: new Set(row.capabilities),
   aliases: row.aliases,
+  ...(row.rpm === null ? {} : { rpm: row.rpm }),
+  ...(row.tpm === null ? {} : { tpm: row.tpm }),
   enabled: row.enabled,
   source: row.source
 })
@@ -61,6 +65,8 @@ const toRow = (card: ModelCard): typeof Row.Type => ({
   price: card.price,
   capabilities: [...card.capabilities],
   aliases: card.aliases,
+  rpm: card.rpm ?? null,
+  tpm: card.tpm ?? null,
   enabled: card.enabled,
   source: card.source
 })
@@ -87,7 +93,7 @@ export class ModelStore extends Context.Service<ModelStore, {
               ON CONFLICT (name) DO UPDATE SET provider = excluded.provider, upstream_name = excluded.upstream_name,
                 context_size = excluded.context_size, max_output_tokens = excluded.max_output_tokens,
                 weight = excluded.weight, price = excluded.price, capabilities = excluded.capabilities,
-                aliases = excluded.aliases, enabled = excluded.enabled, source = excluded.source`)).pipe(
+                aliases = excluded.aliases, rpm = excluded.rpm, tpm = excluded.tpm, enabled = excluded.enabled, source = excluded.source`)).pipe(
             Effect.asVoid
           ),
         remove: (name) => statement(Effect.asVoid(sql`DELETE FROM models WHERE name = ${name}`))

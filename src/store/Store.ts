@@ -6,6 +6,7 @@ import { Database } from "./Database.ts"
 import { LedgerStore } from "./LedgerStore.ts"
 import { ModelStore } from "./ModelStore.ts"
 import { ProviderStore } from "./ProviderStore.ts"
+import { ResponseStore } from "./ResponseStore.ts"
 import { SettingStore } from "./SettingStore.ts"
 import { VaultStore } from "./VaultStore.ts"
 
@@ -16,7 +17,8 @@ const stores = Layer.mergeAll(
   SettingStore.layer,
   ClientKeyStore.layer,
   AuditStore.layer,
-  LedgerStore.layer
+  LedgerStore.layer,
+  ResponseStore.layer
 )
 
 /** The database of `TOKENHUB_DB_PATH` and every store on it. */

@@ -3,6 +3,7 @@ import { Effect, References } from "effect"
 import type { Tracer } from "effect"
 import { addGenAIAnnotations } from "effect/ai/Telemetry"
 import type { ChatRequest, Completion, Part } from "../domain/Chat.ts"
+import type { EmbeddingRequest, Embeddings } from "../domain/Embedding.ts"
 import type { ProviderError } from "../domain/ProviderError.ts"
 
 export interface ModelCall {
@@ -12,6 +13,10 @@ export interface ModelCall {
   readonly request: ChatRequest
   /** Whether prompt and answer are put on the span. */
   readonly tracePrompts: boolean
+}
+
+interface EmbeddingsCall extends Pick<ModelCall, "providerType" | "model"> {
+  readonly request: EmbeddingRequest
 }
 
 /** Where the conventions' name of a provider is not TokenHub's own. */
@@ -80,18 +85,46 @@ const onCompletion = (span: Tracer.Span, { tracePrompts }: ModelCall, completion
   span.attribute("gen_ai.output.messages", JSON.stringify(messages))
 }
 
-/** Runs a model call in a client span named `chat {model}`; without an exporter there is no span, and it costs nothing. */
-export const traced = <R>(
-  call: ModelCall,
-  effect: Effect.Effect<Completion, ProviderError, R>
-): Effect.Effect<Completion, ProviderError, R> =>
+/** Runs a call in a client span of this name; without an exporter there is no span, and it costs nothing. */
+const inSpan = <A>(
+  name: string,
+  effect: Effect.Effect<A, ProviderError>,
+  told: { readonly onRequest: (span: Tracer.Span) => void; readonly onAnswer: (span: Tracer.Span, answer: A) => void }
+): Effect.Effect<A, ProviderError> =>
   Effect.withFiber((fiber) => {
     if (!fiber.getRef(References.TracerEnabled)) return effect
-    return Effect.useSpan(`chat ${call.model}`, { kind: "client" }, (span) => {
-      onRequest(span, call)
+    return Effect.useSpan(name, { kind: "client" }, (span) => {
+      told.onRequest(span)
       return Effect.withParentSpan(effect, span).pipe(
-        Effect.tap((completion) => Effect.sync(() => onCompletion(span, call, completion))),
+        Effect.tap((answer) => Effect.sync(() => told.onAnswer(span, answer))),
         Effect.tapError((error) => Effect.sync(() => span.attribute("error.type", error.fault)))
       )
     })
+  })
+
+/** Runs a model call in a client span named `chat {model}`. */
+export const traced = (call: ModelCall, effect: Effect.Effect<Completion, ProviderError>): Effect.Effect<Completion, ProviderError> =>
+  inSpan(`chat ${call.model}`, effect, {
+    onRequest: (span) => onRequest(span, call),
+    onAnswer: (span, completion) => onCompletion(span, call, completion)
+  })
+
+/** Runs a call for embeddings in a client span named `embeddings {model}`. */
+export const tracedEmbeddings = (
+  { model, providerType, request }: EmbeddingsCall,
+  effect: Effect.Effect<Embeddings, ProviderError>
+): Effect.Effect<Embeddings, ProviderError> =>
+  inSpan(`embeddings ${model}`, effect, {
+    onRequest: (span) => {
+      addGenAIAnnotations(span, {
+        operation: { name: "embeddings" },
+        provider: { name: providerNames[providerType] ?? providerType },
+        request: { model }
+      })
+      if (request.dimensions !== undefined) span.attribute("gen_ai.embeddings.dimension.count", request.dimensions)
+      span.attribute("gen_ai.request.encoding_formats", [request.encoding])
+    },
+    onAnswer: (span, { upstreamModel, usage }) => {
+      addGenAIAnnotations(span, { response: { model: upstreamModel }, usage: { inputTokens: usage.promptTokens } })
+    }
   })

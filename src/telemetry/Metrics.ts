@@ -25,6 +25,7 @@ const bounded = (limit: number) => {
 const modelLabel = bounded(1000)
 const providerLabel = bounded(200)
 const endpointLabel = bounded(200)
+const budgetLabel = bounded(200)
 
 type Labels = { readonly [label: string]: string }
 
@@ -64,11 +65,18 @@ const firstToken = histograms("tokenhub_time_to_first_token_seconds", "Time to t
 const escalations = counters("tokenhub_escalations_total", "Escalations to another model, by the model that failed and why", ["model", "reason"])
 const retries = counters("tokenhub_retries_total", "Retries of the same model, by why", ["model", "reason"])
 const authFailures = counters("tokenhub_auth_failures_total", "Refused credentials", ["scope", "reason"])
+const budgetAlerts = counters("tokenhub_budget_alerts_total", "Budgets of which so many percent were gone, by owner: a client key's id, or all", ["key", "percent"])
+const limited = counters("tokenhub_rate_limited_total", "Refusals by a limit a minute, by whose limit and of what", ["of", "unit"])
+const refused = counters("tokenhub_shed_total", "Requests refused because TokenHub itself has no room, by why", ["reason"])
+const budgets = family(["key"], (attributes) =>
+  Metric.gauge("tokenhub_budget_used_ratio", { description: "Spent part of a budget in its period, by owner: a client key's id, or all", attributes }))
 const circuits = family(["model", "provider"], (attributes) =>
   Metric.gauge("tokenhub_circuit_state", { description: "Circuit breaker: 0 closed, 1 half open, 2 open", attributes }))
 
 const inFlightGauge = Metric.gauge("tokenhub_in_flight", { description: "Requests being served" })
 const pendingGauge = Metric.gauge("tokenhub_ledger_pending", { description: "Ledger writes that wait for their commit" })
+const lagGauge = Metric.gauge("tokenhub_event_loop_lag_seconds", { description: "How late the event loop is, averaged over about a second" })
+const heapGauge = Metric.gauge("tokenhub_heap_used_ratio", { description: "Part of the heap's limit that is in use" })
 const unlockedGauge = Metric.gauge("tokenhub_vault_unlocked", { description: "1 while the vault is unlocked" })
 const generationGauge = Metric.gauge("tokenhub_vault_generation", { description: "Changes of the vault so far" })
 
@@ -130,6 +138,18 @@ export const circuit = (change: {
   updating((context) =>
     circuits(modelLabel(change.model), providerLabel(change.provider)).updateUnsafe(circuitLevel[change.state], context))
 
+/** A budget's spending changed; `owner` is a client key's id, or `all`. */
+export const budgetUsed = (budget: { readonly owner: string; readonly ratio: number }): Effect.Effect<void> =>
+  updating((context) => budgets(budgetLabel(budget.owner)).updateUnsafe(budget.ratio, context))
+
+/** So much of a budget is gone. */
+export const budgetAlert = (alert: { readonly owner: string; readonly percent: number }): Effect.Effect<void> =>
+  updating((context) => budgetAlerts(budgetLabel(alert.owner), String(alert.percent)).updateUnsafe(1, context))
+
+/** A limit a minute let a request or a call not pass. */
+export const rateLimited = (limit: { readonly of: "key" | "model" | "all"; readonly unit: "requests" | "tokens" }): Effect.Effect<void> =>
+  updating((context) => limited(limit.of, limit.unit).updateUnsafe(1, context))
+
 /** A credential was refused: `missing`, `wrong`, or not even looked at because the address is `throttled`. */
 export const authFailure = (failure: {
   readonly scope: "client" | "admin" | "metrics"
@@ -144,13 +164,26 @@ export const vaultUnlocked = (unlocked: boolean): Effect.Effect<void> => Metric.
 
 export const vaultGeneration = (generation: bigint): Effect.Effect<void> => Metric.update(generationGauge, Number(generation))
 
-/** From now until the scope closes, a scrape reads the number of waiting writes from `read`. */
-export const ledgerPending = (read: () => number): Effect.Effect<void, never, Scope.Scope> =>
+/** From now until the scope closes, a scrape reads the gauge's value from `read`. */
+const scraped = (gauge: Metric.Gauge<number>, read: () => number): Effect.Effect<void, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.map(Effect.context<never>(), (context) =>
-      Metric.registerUnsafe(pendingGauge, context, { get: () => ({ value: read() }), update: () => {}, modify: () => {} })),
+      Metric.registerUnsafe(gauge, context, { get: () => ({ value: read() }), update: () => {}, modify: () => {} })),
     (registration) => Effect.sync(registration.remove)
   )
+
+/** From now until the scope closes, a scrape reads the number of waiting writes from `read`. */
+export const ledgerPending = (read: () => number): Effect.Effect<void, never, Scope.Scope> => scraped(pendingGauge, read)
+
+/** Likewise how late the event loop is on average, and which part of the heap's limit is in use. */
+export const processStrain = (read: {
+  readonly lagSeconds: () => number
+  readonly heapRatio: () => number
+}): Effect.Effect<void, never, Scope.Scope> => Effect.andThen(scraped(lagGauge, read.lagSeconds), scraped(heapGauge, read.heapRatio))
+
+/** New work was refused because TokenHub itself has no room. */
+export const shed = (reason: "concurrency" | "event_loop_lag" | "heap_full" | "draining"): Effect.Effect<void> =>
+  updating((context) => refused(reason).updateUnsafe(1, context))
 
 /** Shows the gauges that must not be missing from the first scrape; a gauge that has a value keeps it. */
 export const declare: Effect.Effect<void> = Effect.forEach(

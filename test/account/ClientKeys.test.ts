@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { ClientKeys } from "../../src/account/ClientKeys.ts"
+import { TestClock } from "effect/testing"
 import * as Format from "../../src/account/ClientKeyFormat.ts"
 import type { MemoryClientKeys, MemorySettings } from "../support/MemoryStores.ts"
 import { memoryClientKeys, memorySettings, unavailable } from "../support/MemoryStores.ts"
@@ -55,7 +56,7 @@ describe("Client keys", () => {
       assert.isUndefined(keys.find(Redacted.make(Format.generate())))
       assert.isUndefined(keys.find(Redacted.make("")))
       assert.isTrue(Redacted.value(secret).startsWith(key.prefix))
-      assert.deepStrictEqual(yield* keys.list, [key])
+      assert.deepStrictEqual(yield* keys.list, [{ ...key, lastUsedAt: 0 }])
       yield* keys.revoke(key.id)
       assert.isUndefined(keys.find(secret))
       assert.isNotNull((yield* keys.get(key.id)).revokedAt)
@@ -81,7 +82,7 @@ describe("Client keys", () => {
         const keys = yield* ClientKeys
         const good = yield* keys.create({ name: "good" })
         const bad = yield* keys.create({ name: "bad" })
-        yield* keys.rename(good.key.id, "better")
+        yield* keys.change(good.key.id, { name: "better" })
         yield* keys.revoke(bad.key.id)
         return { good, bad }
       }).pipe(on(store, settings))
@@ -121,8 +122,74 @@ describe("Client keys", () => {
   it.effect("that do not exist can't be renamed or revoked", () =>
     Effect.gen(function*() {
       const keys = yield* ClientKeys
-      for (const change of [keys.revoke("key_x"), keys.rename("key_x", "y"), keys.get("key_x")]) {
+      for (const change of [keys.revoke("key_x"), keys.change("key_x", { name: "y" }), keys.get("key_x")]) {
         assert.strictEqual((yield* Effect.flip(Effect.asVoid(change)))._tag, "NotFound")
       }
     }).pipe(fresh()))
+
+  it.effect("open nothing from their expiry on", () =>
+    Effect.gen(function*() {
+      const keys = yield* ClientKeys
+      const { key, secret } = yield* keys.create({ name: "app", expiresAt: 60_000 })
+      yield* TestClock.setTime(59_999)
+      assert.strictEqual(keys.find(secret)?.id, key.id)
+      yield* TestClock.setTime(60_000)
+      assert.isUndefined(keys.find(secret))
+      yield* keys.change(key.id, { expiresAt: null })
+      assert.isDefined(keys.find(secret))
+    }).pipe(fresh()))
+
+  it.effect("open by the secret before the last rotation until its grace ends, also after a restart", () => {
+    const store = memoryClientKeys()
+    const settings = memorySettings()
+    return Effect.gen(function*() {
+      const { first, second } = yield* Effect.gen(function*() {
+        const keys = yield* ClientKeys
+        const first = yield* keys.create({ name: "app" })
+        return { first, second: yield* keys.rotate(first.key.id, 60_000) }
+      }).pipe(on(store, settings))
+      yield* Effect.gen(function*() {
+        const keys = yield* ClientKeys
+        assert.strictEqual(second.key.id, first.key.id)
+        yield* TestClock.setTime(59_999)
+        assert.isDefined(keys.find(first.secret))
+        assert.isDefined(keys.find(second.secret))
+        yield* TestClock.setTime(60_000)
+        assert.isUndefined(keys.find(first.secret))
+        const third = yield* keys.rotate(first.key.id, 60_000)
+        const fourth = yield* keys.rotate(first.key.id, 60_000)
+        assert.deepStrictEqual([second, third, fourth].map(({ secret }) => keys.find(secret) !== undefined), [false, true, true])
+        yield* keys.revoke(first.key.id)
+        assert.deepStrictEqual([third, fourth].map(({ secret }) => keys.find(secret) !== undefined), [false, false])
+        assert.strictEqual((yield* Effect.flip(keys.rotate(first.key.id, 0)))._tag, "Conflict")
+      }).pipe(on(store, settings))
+    })
+  })
+
+  it.effect("remember when they were last used, written once a minute for all uses and at the end", () => {
+    const store = memoryClientKeys()
+    return Effect.gen(function*() {
+      const id = yield* Effect.gen(function*() {
+        const keys = yield* ClientKeys
+        const { key, secret } = yield* keys.create({ name: "app" })
+        assert.isNull(key.lastUsedAt)
+        for (let i = 1; i <= 50; i++) {
+          yield* TestClock.setTime(i * 1000)
+          keys.find(secret)
+        }
+        assert.strictEqual((yield* keys.get(key.id)).lastUsedAt, 50_000)
+        assert.lengthOf(store.usedWrites, 0)
+        yield* TestClock.setTime(60_000)
+        assert.lengthOf(store.usedWrites, 1)
+        yield* TestClock.setTime(600_000)
+        assert.lengthOf(store.usedWrites, 1, "nothing is written where nothing was used")
+        store.fault = unavailable
+        keys.find(secret)
+        yield* TestClock.adjust("1 minute")
+        store.fault = undefined
+        return key.id
+      }).pipe(on(store, memorySettings()))
+      assert.strictEqual(store.rows.get(id)?.lastUsedAt, 600_000)
+    })
+  })
 })

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Scope } from "effect"
+import type { Told } from "../../src/account/Events.ts"
 import { Events } from "../../src/account/Events.ts"
 import type { RequestRow } from "../../src/account/Ledger.ts"
 import { Ledger } from "../../src/account/Ledger.ts"
@@ -39,6 +40,8 @@ const bench = () => {
   }
 }
 
+const idOf = (told: Told): string => (told.type === "request" ? told.row.id : told.type)
+
 describe("the live feed", () => {
   it.effect("gives every watcher what is settled from then on, in order", () => {
     const { layer, settle } = bench()
@@ -49,7 +52,7 @@ describe("the live feed", () => {
       settle("a")
       const second = yield* events.watch
       settle("b")
-      assert.deepEqual([(yield* first).row.id, (yield* first).row.id, (yield* second).row.id], ["a", "b", "b"])
+      assert.deepEqual([idOf(yield* first), idOf(yield* first), idOf(yield* second)], ["a", "b", "b"])
     }).pipe(Effect.provide(layer))
   })
 
@@ -59,12 +62,24 @@ describe("the live feed", () => {
       const next = yield* (yield* Events).watch
       for (let i = 0; i < 1000; i++) settle(String(i))
       const held: Array<string> = []
-      while (held.length < 256) held.push((yield* next).row.id)
+      while (held.length < 256) held.push(idOf(yield* next))
       assert.strictEqual(held.at(-1), "255")
       settle("later")
       assert.deepInclude(yield* next, { missed: 1000 - 256 })
       settle("last")
       assert.deepInclude(yield* next, { missed: 0 })
+    }).pipe(Effect.provide(layer))
+  })
+
+  it.effect("tells alerts between the requests", () => {
+    const { layer, settle } = bench()
+    return Effect.gen(function*() {
+      const events = yield* Events
+      const next = yield* events.watch
+      settle("a")
+      yield* events.alert({ owner: "all", percent: 80, spent: 8n, budget: { amount: 10n, period: "day" }, window: { since: 0, until: 1 } })
+      settle("b")
+      assert.deepEqual([idOf(yield* next), idOf(yield* next), idOf(yield* next)], ["a", "budget", "b"])
     }).pipe(Effect.provide(layer))
   })
 

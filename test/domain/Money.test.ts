@@ -39,6 +39,15 @@ describe("Money", () => {
     assert.strictEqual(Money.formatUsd(-1n), "-0.000000001")
   })
 
+  it.prop("reads dollars as it shows them", [Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER }))], ([nanos]) => {
+    assert.strictEqual(Money.parseUsd(Money.formatUsd(BigInt(nanos))), BigInt(nanos))
+  })
+
+  it("reads nothing but dollars", () => {
+    assert.deepStrictEqual(["5", "0.1", "12.500"].map(Money.parseUsd), [5_000_000_000n, 100_000_000n, 12_500_000_000n])
+    for (const text of ["", "-1", "1.", ".5", "1e3", "0.0000000001", "1,5", "1234567890"]) assert.isUndefined(Money.parseUsd(text), text)
+  })
+
   it("takes dollars per 1,000 tokens to a rate and back", () => {
     assert.strictEqual(Money.rateFromDollarsPer1k(0.01), 10_000_000_000n)
     assert.strictEqual(Money.dollarsPer1k(10_000_000_000n), 0.01)

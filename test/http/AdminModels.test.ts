@@ -25,14 +25,18 @@ layer(AdminHub.layer(), { excludeTestServices: true })("/admin/models", (it) => 
         cached_input_cost_per_1k: null,
         capabilities: ["json_schema", "reasoning", "streaming", "tools", "vision"],
         aliases: ["one"],
+        rpm: null,
+        tpm: null,
         enabled: true,
         source: "admin"
       })
       for (const path of ["/models/vendor/family/one", "/models/vendor%2Ffamily%2Fone", "/models/vendor/family%2Fone"]) {
         assert.deepEqual((yield* Effect.promise(() => admin("GET", path))).json, added.json.model, path)
       }
-      const changed = yield* Effect.promise(() => admin("PATCH", "/models/vendor/family/one", { weight: -5, capabilities: ["tools"] }))
-      assert.deepEqual(changed.json, { ...added.json.model, weight: -5, capabilities: ["tools"] })
+      const changed = yield* Effect.promise(() => admin("PATCH", "/models/vendor/family/one", { weight: -5, capabilities: ["tools"], rpm: 60, tpm: 9000 }))
+      assert.deepEqual(changed.json, { ...added.json.model, weight: -5, capabilities: ["tools"], rpm: 60, tpm: 9000 })
+      const freed = yield* Effect.promise(() => admin("PATCH", "/models/vendor/family/one", { rpm: null }))
+      assert.deepEqual(freed.json, { ...changed.json, rpm: null })
 
       const updated = yield* Effect.promise(() => admin("POST", "/models", { ...body, weight: 7, cost_per_1k_tokens: 0 }))
       assert.strictEqual(updated.status, 200)

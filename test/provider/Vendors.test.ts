@@ -49,7 +49,7 @@ describe("the vendors' table", () => {
       const adapter = yield* adapterFor("mock", null)
       const { completion } = yield* collect(adapter, callOf("mock-small", "Hi", { apiKey: undefined }))
       assert.strictEqual(completion.finishReason, "stop")
-      assert.deepStrictEqual(yield* adapter.models(undefined), ["mock-small", "mock-large"])
+      assert.deepStrictEqual(yield* adapter.models(undefined), ["mock-small", "mock-large", "mock-embedding"])
     }).pipe(Effect.scoped, Effect.provide(upstreams(environment))))
 
   it.effect("says so where a vendor has no list of models", () =>

@@ -43,7 +43,16 @@ describe("Catalogue", () => {
     assert.deepStrictEqual([...mini.capabilities].toSorted(), ["json_schema", "streaming", "tools", "vision"])
   })
 
-  it("lists only models that can be routed to: priced, with a context window, for chat", async () => {
+  it("knows embedding models, which can do nothing else and bill their input", async () => {
+    const small = await find("openai", "text-embedding-3-small")
+    assert.deepInclude(small, { contextSize: 8192, maxOutputTokens: null, price: { input: 20_000_000n, output: 0n } })
+    assert.deepStrictEqual([...small.capabilities], ["embeddings"])
+    assert.deepStrictEqual((await find("gemini", "gemini-embedding-001")).price, { input: 150_000_000n, output: 0n })
+    assert.strictEqual((await find("mistral", "mistral-embed")).contextSize, 8192)
+    assert.deepStrictEqual((await catalogue).describe("azure-openai", "text-embedding-3-large")?.capabilities, small.capabilities)
+  })
+
+  it("lists only models that can be routed to: priced, with a context window, for chat or for embeddings", async () => {
     for (const type of listedTypes) {
       assert.isTrue(covers(type))
       const models = (await catalogue).models(type)
@@ -51,8 +60,8 @@ describe("Catalogue", () => {
       for (const model of models) {
         assert.isNotNull(model.price, model.upstreamName)
         assert.isAtLeast(model.contextSize, 2048, model.upstreamName)
-        assert.isFalse(model.capabilities.has("embeddings"), model.upstreamName)
-        assert.notMatch(model.upstreamName, /embed|whisper|tts|audio|image|ocr/)
+        assert.strictEqual(model.capabilities.has("embeddings"), model.upstreamName.includes("embed"), model.upstreamName)
+        assert.notMatch(model.upstreamName, /whisper|tts|audio|image|ocr/)
       }
       assert.strictEqual(new Set(models.map((model) => model.upstreamName)).size, models.length, type)
     }

@@ -87,20 +87,21 @@ describe("ModelRegistry", () => {
     return Effect.gen(function*() {
       const registry = yield* ModelRegistry
       const mocks = () => registry.list().filter((model) => model.source === "mock").map((model) => model.enabled)
-      assert.deepStrictEqual(mocks(), [true, true])
+      assert.deepStrictEqual(mocks(), [true, true, true])
       yield* registry.put(modelCard("real"))
-      assert.deepStrictEqual(mocks(), [false, false])
+      assert.deepStrictEqual(mocks(), [false, false, false])
       yield* registry.put(modelCard("real", { enabled: false }))
-      assert.deepStrictEqual(mocks(), [true, true])
+      assert.deepStrictEqual(mocks(), [true, true, true])
     }).pipe(Effect.provide(registryOf(memoryProviders(mock, p), memoryModels())))
   })
 
-  it.effect("makes the mock's two models for the provider that was made for want of any, and for no other", () => {
+  it.effect("makes the mock's models for the provider that was made for want of any, and for no other", () => {
     const made = { card: providerCard("mock", { source: "mock" }), credential: "none" as const }
     const providers = memoryProviders(made, { card: providerCard("theirs", { source: "admin" }), credential: "none" })
     return Effect.gen(function*() {
       const registry = yield* ModelRegistry
       assert.deepStrictEqual(registry.list().map((model) => [model.name, model.contextSize, model.source]), [
+        ["mock-embedding", 8192, "mock"],
         ["mock-large", 131_072, "mock"],
         ["mock-small", 8192, "mock"]
       ])

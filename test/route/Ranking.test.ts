@@ -58,7 +58,10 @@ const DrawnWish = Schema.Struct({
   tried: small,
   after: small,
   avoid: small,
-  off: small
+  off: small,
+  forbidden: small,
+  priced: flag,
+  limited: small
 })
 
 const world = (drawn: ReadonlyArray<typeof Drawn.Type>, given: typeof DrawnWish.Type) => {
@@ -103,6 +106,11 @@ const world = (drawn: ReadonlyArray<typeof Drawn.Type>, given: typeof DrawnWish.
       preferHigherWeight: given.byWeight,
       allowEscalation: true
     },
+    caller: {
+      allows: (model) => model.weight !== given.forbidden,
+      priced: given.priced,
+      waitMs: (model) => (model.provider === `p${given.limited}` && at(model)?.latency === 1 ? 500 : 0)
+    },
     tried: new Set(given.tried === 3 ? [] : [name(given.tried)]),
     ...(given.avoid === 3 ? {} : { avoid: { model: name(given.avoid), provider: `p${given.avoid}` } }),
     ...(after === undefined ? {} : { after })
@@ -113,6 +121,17 @@ const world = (drawn: ReadonlyArray<typeof Drawn.Type>, given: typeof DrawnWish.
 const drawnModels = Schema.Array(Drawn)
 
 describe("Ranking", () => {
+  it("leaves out what the caller may not ask, what a budget can't price, and what is at its own limit", () => {
+    const caller = { allows: () => true, priced: false, waitMs: () => 0 }
+    const free = modelCard("m", { price: null })
+    assert.strictEqual(reasonOf(free, wish({ caller: { ...caller, allows: () => false } })), "not_allowed")
+    assert.strictEqual(reasonOf(free, wish({ caller: { ...caller, priced: true } })), "unpriced")
+    assert.isUndefined(reasonOf(free, wish({ caller })))
+    assert.isUndefined(reasonOf(modelCard("m"), wish({ caller: { ...caller, priced: true } })))
+    const { drops } = rank([free], wish({ caller: { ...caller, waitMs: () => 1500 } }), always)
+    assert.deepInclude(drops[0], { reason: "cooling_down", retryAfterMs: 1500 })
+  })
+
   it.prop("gives the same order whatever order the models came in", [drawnModels, DrawnWish], ([drawn, given]) => {
     const { asked, conditions, models } = world(drawn, given)
     assert.deepStrictEqual(rank(models.toReversed(), asked, conditions), rank(models, asked, conditions))

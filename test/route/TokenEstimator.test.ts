@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Schema } from "effect"
+import { countTokens } from "gpt-tokenizer/encoding/o200k_base"
 import type { ChatRequest, Part } from "../../src/domain/Chat.ts"
 import { text } from "../../src/domain/Chat.ts"
-import { makeCalibration, promptTokens, textTokens } from "../../src/route/TokenEstimator.ts"
+import { makeCalibration, mostEmbeddingTokens, mostPromptTokens, promptTokens, textTokens } from "../../src/route/TokenEstimator.ts"
 
 const request = (...content: ReadonlyArray<Part>): ChatRequest => ({ messages: [{ role: "user", content }] })
 
@@ -28,6 +29,14 @@ describe("TokenEstimator", () => {
     const tokens = textTokens(english)
     assert.isAtLeast(tokens / words, 1.1)
     assert.isAtMost(tokens / words, 1.5)
+  })
+
+  it.prop("has an upper bound that a real tokenizer keeps to, whatever the text", [Schema.String], ([sample]) => {
+    for (const hard of [sample, `${sample}\u{1F468}\u200D\u{1F469}${sample}`, "\u{10FFFF}~^".repeat(20)]) {
+      const counted = countTokens(hard)
+      assert.isAtMost(counted, mostPromptTokens(request(text(hard))))
+      assert.isAtMost(counted, mostEmbeddingTokens({ inputs: [hard], encoding: "float" }))
+    }
   })
 
   it.prop("is never negative, and 0 for nothing only", [Schema.String], ([sample]) => {

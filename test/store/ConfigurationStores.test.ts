@@ -4,6 +4,8 @@ import { SqlClient } from "effect/sql"
 import type { ModelCard, ProviderCard } from "../../src/domain/Catalog.ts"
 import { ClientKeyId, ModelName, ProviderName } from "../../src/domain/Ids.ts"
 import { AuditStore } from "../../src/store/AuditStore.ts"
+import { unlimited } from "../../src/domain/ClientKey.ts"
+import type { ClientKeyRow } from "../../src/store/ClientKeyStore.ts"
 import { ClientKeyStore } from "../../src/store/ClientKeyStore.ts"
 import { ModelStore } from "../../src/store/ModelStore.ts"
 import { ProviderStore } from "../../src/store/ProviderStore.ts"
@@ -63,7 +65,10 @@ layer(Store.layerTest)("SettingStore", (it) => {
 })
 
 layer(Store.layerTest)("ClientKeyStore", (it) => {
-  const key = (id: string, hash: string) => ({ id: ClientKeyId.make(id), name: id, hash, prefix: "th_ab", createdAt: 1, revokedAt: null })
+  const key = (id: string, hash: string): ClientKeyRow => ({
+    ...unlimited, id: ClientKeyId.make(id), name: id, hash, prefix: "th_ab", createdAt: 1, revokedAt: null, previousHash: null,
+    previousUntil: null, lastUsedAt: null
+  })
 
   it.effect("keeps keys, revokes them, and refuses a second key of the same hash", () =>
     Effect.gen(function*() {
@@ -74,6 +79,16 @@ layer(Store.layerTest)("ClientKeyStore", (it) => {
       const error = yield* Effect.flip(keys.put(key("key_3", "h1")))
       assert.deepStrictEqual([error.kind, error.message], ["conflict", "A row of that name is already there"])
       assert.deepStrictEqual(yield* keys.all, [{ ...key("key_1", "h1"), revokedAt: 9 }, key("key_2", "h2")])
+      const limited: ClientKeyRow = {
+        ...key("key_2", "h3"), name: "limited", scopes: ["chat", "models"], models: ["gpt-*"], expiresAt: 5, rpm: 6, tpm: 7,
+        // More than a JavaScript number holds exactly.
+        budget: { amount: 123_456_789_123_456_789n, period: "day" }, previousHash: "h2", previousUntil: 8
+      }
+      yield* keys.put(limited)
+      yield* keys.used(new Map([[ClientKeyId.make("key_2"), 40], [ClientKeyId.make("key_none"), 1]]))
+      yield* keys.used(new Map([[ClientKeyId.make("key_2"), 30]]))
+      yield* keys.put(limited)
+      assert.deepStrictEqual((yield* keys.all)[1], { ...limited, lastUsedAt: 40 })
       yield* keys.remove(ClientKeyId.make("key_1"))
       assert.lengthOf(yield* keys.all, 1)
     }))

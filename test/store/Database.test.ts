@@ -47,6 +47,17 @@ describe("Database", () => {
       assert.isFalse(Fs.existsSync(`${path}-wal`), "a clean close leaves one file")
     }))
 
+  it.effect("says so where the folder can't be made", () =>
+    Effect.gen(function*() {
+      const file = Path.join(yield* folder, "file")
+      Fs.writeFileSync(file, "")
+      for (const path of [`${file}/tokenhub.db`, `${file}/below/tokenhub.db`, "/proc/tokenhub/tokenhub.db"]) {
+        const error = yield* refusal(path)
+        assert.instanceOf(error, StoreError)
+        assert.include(error.message, `The folder of the database ${path} can't be made`)
+      }
+    }))
+
   it.effect("keeps providers, models, settings and the vault over a restart", () =>
     Effect.gen(function*() {
       const path = Path.join(yield* folder, "tokenhub.db")

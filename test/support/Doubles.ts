@@ -1,6 +1,7 @@
 /** Test doubles: cards, completions, and services that remember what they were asked. */
 import { Effect, Layer, Redacted, Stream } from "effect"
 import type { Attempt } from "../../src/domain/Attempt.ts"
+import { Admission } from "../../src/account/Admission.ts"
 import type { RequestRow } from "../../src/account/Ledger.ts"
 import { Ledger } from "../../src/account/Ledger.ts"
 import type { ModelCard, ProviderCard } from "../../src/domain/Catalog.ts"
@@ -101,6 +102,12 @@ export const scriptedProviders = (script: { readonly [upstreamModel: string]: Re
   })
   return { calls, layer }
 }
+
+/** Lets everyone do everything. */
+export const openAdmission = Layer.mock(Admission, {
+  rules: () => ({ allows: () => true, priced: false, waitMs: () => 0 }),
+  call: () => Effect.succeed({ settle: () => Effect.void, leave: Effect.void })
+})
 
 /** A ledger in memory; `settled` holds each request's last row. */
 export const memoryLedger = () => {

@@ -167,6 +167,8 @@ const environment = (path: string, env: Readonly<Record<string, string>> = {}): 
   TOKENHUB_VAULT_ITERATIONS: "100000",
   TOKENHUB_ALLOW_PRIVATE_UPSTREAMS: "true",
   TOKENHUB_LOG_LEVEL: "none",
+  // Tests share their processors.
+  TOKENHUB_MAX_LOOP_LAG_MS: "0",
   ...env
 })
 

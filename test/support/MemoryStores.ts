@@ -87,6 +87,8 @@ export const memorySettings = (): MemorySettings => {
 
 export interface MemoryClientKeys extends Faulty {
   readonly rows: Map<string, ClientKeyRow>
+  /** What each write of last uses held. */
+  readonly usedWrites: Array<ReadonlyMap<string, number>>
   readonly layer: Layer.Layer<ClientKeyStore>
 }
 
@@ -94,9 +96,18 @@ export const memoryClientKeys = (): MemoryClientKeys => {
   const store: MemoryClientKeys = {
     fault: undefined,
     rows: new Map(),
+    usedWrites: [],
     layer: Layer.mock(ClientKeyStore, {
       all: guarded<ReadonlyArray<ClientKeyRow>>({ fault: undefined }, () => [...store.rows.values()]),
-      put: (row) => guarded(store, () => void store.rows.set(row.id, row))
+      put: (row) => guarded(store, () => void store.rows.set(row.id, { ...row, lastUsedAt: store.rows.get(row.id)?.lastUsedAt ?? null })),
+      used: (times) =>
+        guarded(store, () => {
+          store.usedWrites.push(times)
+          for (const [id, lastUsedAt] of times) {
+            const row = store.rows.get(id)
+            if (row !== undefined) store.rows.set(id, { ...row, lastUsedAt })
+          }
+        })
     })
   }
   return store

@@ -1,5 +1,6 @@
 /** A whole orchestration on doubles: real modes, Orchestrator and Attempts over scripted upstreams and a fixed list of models. */
 import { Effect, Layer } from "effect"
+import type { Admission } from "../../src/account/Admission.ts"
 import type { ModelCard } from "../../src/domain/Catalog.ts"
 import { makeRequestId } from "../../src/domain/Ids.ts"
 import { defaultPolicy } from "../../src/domain/Policy.ts"
@@ -11,6 +12,7 @@ import { Modes } from "../../src/orchestrate/Mode.ts"
 import { Adversarial } from "../../src/orchestrate/modes/Adversarial.ts"
 import { Simple } from "../../src/orchestrate/modes/Simple.ts"
 import { Orchestrator } from "../../src/orchestrate/Orchestrator.ts"
+import { RetryBudget } from "../../src/orchestrate/RetryBudget.ts"
 import type { RunEvent, RunRequest } from "../../src/orchestrate/Run.ts"
 import type { CallOutcome } from "../../src/route/HealthBoard.ts"
 import { HealthBoard } from "../../src/route/HealthBoard.ts"
@@ -18,7 +20,7 @@ import type { Question } from "../../src/route/Router.ts"
 import { Router } from "../../src/route/Router.ts"
 import { Settings } from "../../src/Settings.ts"
 import type { Reply } from "./Doubles.ts"
-import { ask, memoryLedger, scriptedProviders } from "./Doubles.ts"
+import { ask, memoryLedger, openAdmission, scriptedProviders } from "./Doubles.ts"
 
 const byWeight = (a: ModelCard, b: ModelCard): number => b.weight - a.weight
 
@@ -53,6 +55,9 @@ export const runBench = (options: {
   readonly models: ReadonlyArray<ModelCard>
   readonly script: { readonly [upstreamModel: string]: ReadonlyArray<Reply> }
   readonly modes?: ReadonlyArray<Mode>
+  readonly env?: { readonly [name: string]: string }
+  /** Absent: nobody is limited. */
+  readonly admission?: Layer.Layer<Admission>
 }) => {
   const ledger = memoryLedger()
   const providers = scriptedProviders(options.script)
@@ -64,8 +69,9 @@ export const runBench = (options: {
   })
   const layer = Orchestrator.layer.pipe(
     Layer.provide(Attempts.layer),
-    Layer.provide([ledger.layer, providers.layer, health, listRouter(options.models), Modes.layer(...(options.modes ?? [Simple, Adversarial]))]),
-    Layer.provide(Settings.layerTest())
+    Layer.provide([options.admission ?? openAdmission, ledger.layer, providers.layer, health, listRouter(options.models), Modes.layer(...(options.modes ?? [Simple, Adversarial]))]),
+    Layer.provide(RetryBudget.layer),
+    Layer.provide(Settings.layerTest(options.env))
   )
   const events: Array<RunEvent> = []
   /** Runs a request; `stream: true` collects its events. */

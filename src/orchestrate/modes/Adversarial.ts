@@ -12,7 +12,7 @@ import type { Round } from "../Schedules.ts"
 import * as Schedules from "../Schedules.ts"
 
 /** A fault of the client's, which no draft can stand in for. */
-const isClients = (error: RequestError): boolean => error._tag === "ModelNotFound" || error._tag === "InvalidRequest"
+const isClients = (error: RequestError): boolean => error._tag === "ModelNotFound" || error._tag === "InvalidRequest" || error._tag === "Forbidden"
 
 const run = Effect.fnUntraced(function*(context: ModeContext): Effect.fn.Return<ModeOutcome, RequestError> {
   const { call, model, options, present, request, shown } = context

@@ -75,9 +75,24 @@ export type Feature = keyof typeof abilities
 
 /**
  * The request as a vendor can serve it: as it is, or the refusal of the first thing that the vendor lacks, or, where the client
- * wants it so, without those things.
+ * wants it so, without those things. `protocol` is the vendor's, absent where it has none.
  */
-export const fitted = (request: ChatRequest, lacks: ReadonlyArray<Feature>, vendor: string): ChatRequest | ProviderError => {
+export const fitted = (
+  request: ChatRequest,
+  lacks: ReadonlyArray<Feature>,
+  vendor: string,
+  protocol?: string
+): ChatRequest | ProviderError => {
+  const { extra } = request
+  const [unraised] = [...(request.unraised ?? []), ...(extra === undefined || extra.protocol === protocol ? [] : extra.needed ?? [])]
+  if (unraised !== undefined && request.dropUnsupported !== true) {
+    return new ProviderError({
+      fault: "unsupported",
+      message: `${unraised} has no counterpart outside the protocol that it was asked in, so ${vendor} can't be asked for it`,
+      param: unraised,
+      sent: false
+    })
+  }
   let fitting = request
   for (const feature of lacks) {
     const { drop, param: paramOf }: Ability = abilities[feature]
@@ -97,7 +112,7 @@ export const fitted = (request: ChatRequest, lacks: ReadonlyArray<Feature>, vend
 }
 
 /** Thinking tokens that an effort stands for, where a vendor wants a number. */
-const budgets: { readonly [effort: string]: number } = { minimal: 1024, low: 2048, medium: 8192, high: 24_576, xhigh: 32_768 }
+const budgets: { readonly [effort: string]: number } = { minimal: 1024, low: 2048, medium: 8192, high: 24_576, xhigh: 32_768, max: 32_768 }
 
 /** Thinking tokens asked for; undefined: thinking is not asked for, or is switched off. */
 export const budgetOf = (reasoning: ChatRequest["reasoning"]): number | undefined =>

@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import type { Delta, FinishReason, Message, Part, Source, ToolResultPart } from "../../domain/Chat.ts"
 import type { ProviderError } from "../../domain/ProviderError.ts"
 import { isMarked } from "../../domain/Signature.ts"
+import { argumentsOf, inputOf, toolUseId } from "../../domain/ToolUse.ts"
 import type { ReportedUsage } from "../../domain/Usage.ts"
 import type { ErrorDialect, Pattern } from "../Faults.ts"
 import { answered, ofEvent } from "../Faults.ts"
@@ -12,7 +13,7 @@ import type { Feature } from "./Abilities.ts"
 import { budgetOf } from "./Abilities.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import type { Json } from "./Json.ts"
-import { argumentsObject, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
+import { isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
 import type { Protocol } from "./Protocol.ts"
 
 // --- wire types
@@ -50,7 +51,7 @@ const documentSource = (source: Source): Json =>
 const resultOut = (part: ToolResultPart): Json =>
   present({
     type: "tool_result",
-    tool_use_id: part.toolCallId,
+    tool_use_id: toolUseId(part.toolCallId),
     content: part.content.flatMap(blockOut),
     is_error: part.isError,
     cache_control: part.cacheControl
@@ -73,7 +74,13 @@ const blockOut = (part: Part): ReadonlyArray<Json> => {
         ? []
         : [{ type: "thinking", thinking: part.text, signature: part.signature }]
     case "tool_call":
-      return [{ type: "tool_use", id: part.id, name: part.name, input: argumentsObject(part.arguments) }]
+      return [present({
+        type: "tool_use",
+        id: toolUseId(part.id),
+        name: part.name,
+        input: inputOf(part.arguments),
+        cache_control: part.cacheControl
+      })]
     case "tool_result":
       return [resultOut(part)]
     case "audio":
@@ -120,12 +127,25 @@ const toolChoiceOut = ({ parallelToolCalls, toolChoice, tools }: ProviderCall["r
   return present({ ...choice, disable_parallel_tool_use: serial })
 }
 
+type Reasoning = ProviderCall["request"]["reasoning"]
+
 /** An effort is cut to what the output limit leaves; a budget goes out as it was asked for. */
-const thinkingOut = (reasoning: ProviderCall["request"]["reasoning"], maxTokens: number): unknown => {
+const thinkingOut = (reasoning: Reasoning, maxTokens: number): unknown => {
+  if (reasoning?.thinking !== undefined) return reasoning.thinking === "unset" ? undefined : { type: reasoning.thinking }
   const asked = budgetOf(reasoning)
   if (asked === undefined) return undefined
   const budget = reasoning?.budgetTokens ?? Math.min(asked, maxTokens - 1)
   return budget < leastBudget && reasoning?.budgetTokens === undefined ? undefined : { type: "enabled", budget_tokens: budget }
+}
+
+/** The form of the answer, and its effort where thinking is asked for apart from that. */
+const outputOut = ({ reasoning, responseFormat }: ProviderCall["request"]): unknown => {
+  const apart = reasoning?.thinking !== undefined || reasoning?.budgetTokens !== undefined
+  const fields = present({
+    effort: apart ? reasoning?.effort : undefined,
+    format: responseFormat?.type === "json_schema" ? { type: "json_schema", schema: responseFormat.schema } : undefined
+  })
+  return Object.keys(fields).length === 0 ? undefined : fields
 }
 
 const bodyOut = (call: ProviderCall, stream: boolean): Json => {
@@ -141,18 +161,18 @@ const bodyOut = (call: ProviderCall, stream: boolean): Json => {
     top_p: request.topP,
     top_k: request.topK,
     stop_sequences: request.stop,
-    tools: request.tools?.map(({ description, name, parameters, strict }) =>
-      present({ name, description, input_schema: parameters ?? { type: "object", properties: {} }, strict })
+    tools: request.tools?.map(({ cacheControl, description, name, parameters, strict }) =>
+      present({ name, description, input_schema: parameters ?? { type: "object", properties: {} }, strict, cache_control: cacheControl })
     ),
     tool_choice: toolChoiceOut(request),
     thinking: thinkingOut(request.reasoning, maxTokens),
-    output_config: request.responseFormat?.type === "json_schema"
-      ? { format: { type: "json_schema", schema: request.responseFormat.schema } }
-      : undefined,
+    output_config: outputOut(request),
     metadata: request.user === undefined ? undefined : { user_id: request.user },
     stream: stream ? true : undefined
   })
 }
+
+const rewrite: NonNullable<Protocol["rewrite"]> = ({ maxOutputTokens }, body) => ({ ...body, max_tokens: body["max_tokens"] ?? maxOutputTokens })
 
 // --- answer in
 
@@ -182,7 +202,7 @@ const blockIn = (block: Json, toolIndex: number): Delta | undefined => {
         index: toolIndex,
         id: stringOf(block["id"]) ?? `toolu_${toolIndex}`,
         name: stringOf(block["name"]) ?? "",
-        arguments: JSON.stringify(objectOf(block["input"]))
+        arguments: argumentsOf(block["input"])
       }
     default:
       return undefined
@@ -199,19 +219,25 @@ const usageIn = (usage: Json): ReportedUsage => {
     cachedTokens: cached,
     cacheWriteTokens: written,
     completionTokens: usage["output_tokens"],
-    reasoningTokens: objectOf(usage["output_tokens_details"])["reasoning_tokens"]
+    reasoningTokens: objectOf(usage["output_tokens_details"])["thinking_tokens"]
   }
 }
 
-/** An answer of no blocks that simply ended is no answer (FAULTS.md row 40). */
-const finished = (message: Json, stop: string, usage: Json, content: ReadonlyArray<Part>) => ({
-  upstreamModel: stringOf(message["model"]),
-  upstreamId: stringOf(message["id"]),
-  choices: content.length === 0 && (stop === "end_turn" || stop === "")
-    ? []
-    : [{ content, finishReason: finishOf(finishReasons[stop] ?? "other", content) }],
-  usage: usageIn(usage)
-})
+/** An answer of no blocks that simply ended is no answer (FAULTS.md row 40). `end`: what has `stop_reason` and `stop_sequence`. */
+const finished = (message: Json, end: Json, usage: Json, content: ReadonlyArray<Part>) => {
+  const reason = stringOf(end["stop_reason"]) ?? ""
+  const stopSequence = stringOf(end["stop_sequence"])
+  return {
+    upstreamModel: stringOf(message["model"]),
+    upstreamId: stringOf(message["id"]),
+    choices: content.length === 0 && (reason === "end_turn" || reason === "") ? [] : [{
+      content,
+      finishReason: finishOf(finishReasons[reason] ?? "other", content),
+      ...(stopSequence === undefined ? {} : { stopSequence })
+    }],
+    usage: usageIn(usage)
+  }
+}
 
 const answerIn = (call: ProviderCall, body: unknown) => {
   const message = objectOf(body)
@@ -225,7 +251,7 @@ const answerIn = (call: ProviderCall, body: unknown) => {
     if (delta?.type === "tool_call") tools++
     if (delta !== undefined) parts.push(delta)
   }
-  return completionOf(call, finished(message, stringOf(message["stop_reason"]) ?? "", objectOf(message["usage"]), parts.parts()))
+  return completionOf(call, finished(message, message, objectOf(message["usage"]), parts.parts()))
 }
 
 // --- stream in
@@ -262,7 +288,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   const tools = new Map<unknown, OpenTool>()
   let message: Json = {}
   let usage: Json = {}
-  let stop: string | undefined
+  let stop: Json = {}
 
   const emit = (delta: Delta | undefined): ReadonlyArray<Delta> => {
     if (delta === undefined || isEmpty(delta)) return []
@@ -283,7 +309,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
     tool.fed = true
     return emit({ type: "tool_call", index: tool.index, arguments: json })
   }
-  const over = () => endOf(call, finished(message, stop ?? "", usage, parts.parts()))
+  const over = () => endOf(call, finished(message, stop, usage, parts.parts()))
 
   return {
     event: ({ data }) => {
@@ -307,7 +333,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
           return tool === undefined || tool.fed ? [] : inputDelta(tool, tool.input)
         }
         case "message_delta":
-          stop = stringOf(objectOf(event["delta"])["stop_reason"]) ?? stop
+          stop = { ...stop, ...present(objectOf(event["delta"])) }
           usage = { ...usage, ...present(objectOf(event["usage"])) }
           return []
         case "message_stop": {
@@ -320,7 +346,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
           return []
       }
     },
-    end: (): ReturnType<StreamReader["end"]> => (stop === undefined ? interrupted() : over())
+    end: (): ReturnType<StreamReader["end"]> => (stringOf(stop["stop_reason"]) === undefined ? interrupted() : over())
   }
 }
 
@@ -370,9 +396,17 @@ const models: Protocol["models"] = (endpoint, apiKey) =>
   })
 
 export const anthropicMessages: Protocol = {
+  name: protocol,
   vendor: "Anthropic",
   lacks,
-  request: (call, stream) => ({ path: "/v1/messages", headers, body: bodyOut(call, stream), apiKey: call.apiKey, errors }),
+  request: (call, stream, native) => ({
+    path: "/v1/messages",
+    headers: native === undefined ? headers : { ...headers, ...call.request.native?.headers },
+    body: native ?? bodyOut(call, stream),
+    apiKey: call.apiKey,
+    errors
+  }),
+  rewrite,
   answerIn,
   reader,
   models

@@ -24,10 +24,15 @@ export interface EmbeddingProtocol {
 export const unsupported = (vendor: string, param: string, reason: string): ProviderError =>
   new ProviderError({ fault: "unsupported", message: `${param}: ${vendor} ${reason}`, param, sent: false })
 
+/** What stands for an answer without vectors. */
+export const noVectors: ProviderError = answered("malformed_response", "The provider's answer has no list of vectors")
+
 /** Texts only, for vendors that take neither tokens nor the fields of another protocol. */
 export const plainTexts = ({ request }: EmbeddingCall, vendor: string): ReadonlyArray<string> | ProviderError => {
   const [foreign] = Object.keys(request.extra?.fields ?? {})
-  if (foreign !== undefined && request.dropUnsupported !== true) return unsupported(vendor, foreign, "does not know this field")
+  if (foreign !== undefined && request.dropUnsupported !== true) {
+    return unsupported(vendor, foreign, "does not know this field")
+  }
   const texts = request.inputs.filter((input) => typeof input === "string")
   return texts.length === request.inputs.length
     ? texts
@@ -43,7 +48,7 @@ export const embeddingsOf = (call: EmbeddingCall, answer: EmbeddingAnswer): Embe
   if (vectors.length !== inputs.length) {
     return answered("malformed_response", `The provider sent ${vectors.length} vectors for ${inputs.length} inputs`)
   }
-  const other = dimensions === undefined ? undefined : vectors.find((vector) => typeof vector !== "string" && vector.length !== dimensions)
+  const other = vectors.find((vector) => typeof vector !== "string" && vector.length !== (dimensions ?? vector.length))
   if (other !== undefined) {
     return new ProviderError({
       fault: "unsupported",

@@ -405,6 +405,7 @@ const models: Protocol["models"] = (endpoint, apiKey) =>
   })
 
 export const gemini: Protocol = {
+  name: protocol,
   vendor: "Gemini",
   lacks,
   request: (call, stream) => ({

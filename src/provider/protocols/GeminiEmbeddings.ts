@@ -1,9 +1,9 @@
 /** Google's Gemini API (v1beta): batchEmbedContents. */
 import { ProviderError } from "../../domain/ProviderError.ts"
-import { answered, ofEvent } from "../Faults.ts"
+import { ofEvent } from "../Faults.ts"
 import type { EmbeddingCall } from "../ProviderAdapter.ts"
 import type { EmbeddingProtocol } from "./Embeddings.ts"
-import { plainTexts, unsupported } from "./Embeddings.ts"
+import { noVectors, plainTexts, unsupported } from "./Embeddings.ts"
 import { errors, pathOf, resourceOf } from "./Gemini.ts"
 import { isJson, listOf, objectOf, present } from "./Json.ts"
 
@@ -31,7 +31,7 @@ const request = (call: EmbeddingCall) => {
 const answerIn: EmbeddingProtocol["answerIn"] = (_, body) => {
   const answer = objectOf(body)
   if (!Array.isArray(answer["embeddings"])) {
-    return isJson(answer["error"]) ? ofEvent(errors, body) : answered("malformed_response", "The provider's answer has no list of vectors")
+    return isJson(answer["error"]) ? ofEvent(errors, body) : noVectors
   }
   return {
     vectors: listOf(answer["embeddings"]).map(({ values }) => values),

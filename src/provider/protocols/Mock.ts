@@ -1,18 +1,21 @@
 /** A provider without a network: the same question gets the same answer, so that everything can be tried without a key. */
+import { createHash } from "node:crypto"
 import { Effect, Stream } from "effect"
 import type { ChatRequest, Choice, Completion, Message, StreamEvent } from "../../domain/Chat.ts"
 import { text, textOf } from "../../domain/Chat.ts"
+import type { Embeddings } from "../../domain/Embedding.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
-import type { ProviderAdapter, ProviderCall } from "../ProviderAdapter.ts"
+import type { EmbeddingCall, ProviderAdapter, ProviderCall } from "../ProviderAdapter.ts"
 import type { Feature } from "./Abilities.ts"
 import { fitted } from "./Abilities.ts"
+import { embeddingsOf, plainTexts } from "./Embeddings.ts"
 
 // --- wire types: there is no wire
 
 const lacks: ReadonlyArray<Feature> = ["json_schema", "logprobs"]
 
 /** The models that the mock offers. */
-const mockModels: ReadonlyArray<string> = ["mock-small", "mock-large"]
+const mockModels: ReadonlyArray<string> = ["mock-small", "mock-large", "mock-embedding"]
 
 // --- request out: what is asked for
 
@@ -96,6 +99,25 @@ const completionOf = (call: ProviderCall): Completion => {
   }
 }
 
+const mockDimensions = 256
+
+/** A unit vector that depends on the text alone. */
+const vectorOf = (words: string, dimensions: number): ReadonlyArray<number> => {
+  const bytes = createHash("shake256", { outputLength: dimensions }).update(words).digest()
+  const raw = Array.from(bytes, (byte) => byte - 127.5)
+  const length = Math.sqrt(raw.reduce((sum, number) => sum + number * number, 0))
+  return raw.map((number) => number / length)
+}
+
+const embeddingsIn = (call: EmbeddingCall): Embeddings | ProviderError => {
+  const texts = plainTexts(call, "the mock provider")
+  return texts instanceof ProviderError ? texts : embeddingsOf(call, {
+    vectors: texts.map((words) => vectorOf(words, call.request.dimensions ?? mockDimensions)),
+    upstreamModel: undefined,
+    promptTokens: texts.reduce((sum, words) => sum + Math.max(1, tokensOf(words)), 0)
+  })
+}
+
 // --- stream in
 
 /** Word by word, the space with the word before it. */
@@ -117,5 +139,10 @@ const checked = (call: ProviderCall): Effect.Effect<Completion, ProviderError> =
 export const mock: ProviderAdapter = {
   complete: checked,
   stream: (call) => Stream.unwrap(Effect.map(checked(call), (completion) => Stream.fromIterable(eventsOf(completion)))),
+  embed: (call) =>
+    Effect.suspend(() => {
+      const embeddings = embeddingsIn(call)
+      return embeddings instanceof ProviderError ? Effect.fail(embeddings) : Effect.succeed(embeddings)
+    }),
   models: () => Effect.succeed(mockModels)
 }

@@ -25,6 +25,7 @@ import type { Feature } from "./Abilities.ts"
 import { effortOf } from "./Abilities.ts"
 import type { Collector } from "./Collector.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
+import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
 import { codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
 import type { Protocol } from "./Protocol.ts"
@@ -50,6 +51,8 @@ export interface Quirks {
   readonly reasoning: "reasoning_effort" | "reasoning"
   /** Wants an assistant's thoughts back beside its tool calls. */
   readonly reasoningBack: boolean
+  /** Takes null for a field that is absent. */
+  readonly nulls: boolean
   /** null: the vendor has no list of models. */
   readonly modelsPath: string | null
 }
@@ -64,6 +67,7 @@ export const openAiQuirks: Quirks = {
   cacheControl: false,
   reasoning: "reasoning_effort",
   reasoningBack: false,
+  nulls: true,
   modelsPath: "/models"
 }
 
@@ -72,6 +76,13 @@ export const openAiQuirks: Quirks = {
 const dataUrl = (mediaType: string, data: string): string => `data:${mediaType};base64,${data}`
 
 const urlOf = (source: Source): string => (source.type === "url" ? source.url : dataUrl(source.mediaType, source.data))
+
+/** Chat completions take PDF files only: a text file goes as its text, under its name. */
+const textOfFile = ({ filename, source }: FilePart): string | undefined => {
+  if (source.type === "url" || !source.mediaType.startsWith("text/")) return undefined
+  const words = Buffer.from(source.data, "base64").toString("utf8")
+  return filename === undefined ? words : `${filename}\n\n${words}`
+}
 
 const fileOf = (part: FilePart): Json =>
   present({ filename: part.filename ?? "file", file_data: part.source.type === "data" ? urlOf(part.source) : undefined })
@@ -83,8 +94,10 @@ const partOut = (part: Part, quirks: Quirks): Json | undefined => {
       return present({ type: "text", text: part.text, ...mark })
     case "image":
       return present({ type: "image_url", image_url: present({ url: urlOf(part.source), detail: part.detail }), ...mark })
-    case "file":
-      return present({ type: "file", file: fileOf(part), ...mark })
+    case "file": {
+      const words = textOfFile(part)
+      return present(words === undefined ? { type: "file", file: fileOf(part), ...mark } : { type: "text", text: words, ...mark })
+    }
     case "audio":
       return { type: "input_audio", input_audio: { data: part.data, format: part.format } }
     default:
@@ -187,10 +200,36 @@ const bodyOut = (call: ProviderCall, quirks: Quirks, stream: boolean): Json => {
     parallel_tool_calls: request.parallelToolCalls,
     response_format: formatOut(request.responseFormat),
     ...reasoningOut(request, quirks),
-    user: quirks.user ? request.user : undefined,
+    user: quirks.user ? endUser(request.user) : undefined,
     stream: stream ? true : undefined,
     stream_options: stream && quirks.streamOptions ? { include_usage: true } : undefined
   })
+}
+
+/** Whether a client's own request has something that this vendor takes in another way than OpenAI. */
+const departs = ({ messages, reasoning, seed, user }: ProviderCall["request"], quirks: Quirks): boolean =>
+  (quirks.seed !== "seed" && seed !== undefined)
+  || (!quirks.user && user !== undefined)
+  || (quirks.reasoning !== "reasoning_effort" && reasoning !== undefined)
+  || messages.some(({ content, role }) =>
+    (role === "developer" && !quirks.developerRole)
+    || content.some((part) =>
+      (part.type === "reasoning" && !quirks.reasoningBack)
+      || (part.type === "tool_result" && part.content.some((inner) => inner.type === "image"))
+      || (!quirks.cacheControl && "cacheControl" in part && part.cacheControl !== undefined)
+    )
+  )
+
+/** A client's own request; a stream is asked for its usage, since the ledger wants it. */
+const rewrite = (quirks: Quirks): NonNullable<Protocol["rewrite"]> => (call, body, stream) => {
+  if (departs(call.request, quirks)) return undefined
+  const { max_completion_tokens, max_tokens, stream_options, ...rest } = body
+  const fields = quirks.nulls ? rest : present(rest)
+  return {
+    ...fields,
+    ...present({ [quirks.maxTokens]: max_completion_tokens ?? max_tokens }),
+    ...(stream && quirks.streamOptions ? { stream_options: { ...objectOf(stream_options), include_usage: true } } : {})
+  }
 }
 
 // --- answer in
@@ -434,9 +473,11 @@ const models = (quirks: Quirks, vendor: string): Protocol["models"] => (endpoint
       listOf(Array.isArray(body) ? body : objectOf(body)["data"]).flatMap((model) => stringOf(model["id"]) ?? []))
 
 export const openAiChat = (vendor: string, quirks: Quirks): Protocol => ({
+  name: protocol,
   vendor,
   lacks: quirks.lacks,
-  request: (call, stream) => ({ path: "/chat/completions", body: bodyOut(call, quirks, stream), apiKey: call.apiKey, errors }),
+  request: (call, stream, native) => ({ path: "/chat/completions", body: native ?? bodyOut(call, quirks, stream), apiKey: call.apiKey, errors }),
+  rewrite: rewrite(quirks),
   answerIn,
   reader,
   models: models(quirks, vendor)

@@ -1,8 +1,9 @@
 /** OpenAI's embeddings, as OpenAI and the vendors that took them over speak them. */
 import type { EmbeddingRequest } from "../../domain/Embedding.ts"
-import { answered, ofEvent } from "../Faults.ts"
+import { ofEvent } from "../Faults.ts"
 import type { EmbeddingCall } from "../ProviderAdapter.ts"
 import type { EmbeddingProtocol } from "./Embeddings.ts"
+import { noVectors } from "./Embeddings.ts"
 import type { Json } from "./Json.ts"
 import { isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
 import { errors } from "./OpenAiChat.ts"
@@ -44,7 +45,7 @@ const sorted = (data: ReadonlyArray<Json>): ReadonlyArray<Json> =>
 const answerIn: EmbeddingProtocol["answerIn"] = ({ request }, body) => {
   const answer = objectOf(body)
   if (!Array.isArray(answer["data"])) {
-    return isJson(answer["error"]) ? ofEvent(errors, body) : answered("malformed_response", "The provider's answer has no list of vectors")
+    return isJson(answer["error"]) ? ofEvent(errors, body) : noVectors
   }
   return {
     vectors: sorted(listOf(answer["data"])).map((item) => item["embedding"]),

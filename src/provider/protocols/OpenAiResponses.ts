@@ -22,14 +22,15 @@ import type { Feature } from "./Abilities.ts"
 import { effortOf } from "./Abilities.ts"
 import type { Answer } from "./Collector.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
+import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
-import { isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
+import { isJson, listOf, objectOf, present, stringOf } from "./Json.ts"
 import { errors } from "./OpenAiChat.ts"
 import type { Protocol } from "./Protocol.ts"
 
 // --- wire types
 
-/** The client protocol whose extra fields this one takes. */
+/** Also the client protocol whose own JSON and extra fields this one takes. */
 const protocol = "openai-responses"
 
 const lacks: ReadonlyArray<Feature> = [
@@ -74,9 +75,8 @@ const outputOut = (result: ToolResultPart): unknown => {
   const [only] = result.content
   const failed = result.isError === true && !/error/i.test(textOf(result.content.filter((part) => part.type === "text")))
   const note = failed ? [{ type: "input_text", text: "Error:" }] : []
-  if (result.content.length > 1 || (only !== undefined && only.type !== "text")) return [...note, ...result.content.flatMap(contentOut)]
-  const text = only?.text ?? ""
-  return failed ? `Error: ${text}` : text
+  if (result.content.length === 1 && only?.type === "text") return failed ? `Error: ${only.text}` : only.text
+  return result.content.length === 0 && !failed ? "" : [...note, ...result.content.flatMap(contentOut)]
 }
 
 /** A thought goes back only with OpenAI's own encrypted content; another vendor's means nothing to it. */
@@ -174,7 +174,7 @@ const bodyOut = (call: ProviderCall, stream: boolean): Json => {
     text: orNothing(present({ ...objectOf(extra["text"]), format: formatOut(request.responseFormat) })),
     reasoning: orNothing(present({ ...objectOf(extra["reasoning"]), effort: effortOf(request.reasoning) })),
     include: includeOut(call, extra["include"]),
-    user: request.user,
+    user: endUser(request.user),
     store: false,
     stream: stream ? true : undefined
   })
@@ -187,10 +187,10 @@ const toolsOut = ({ tools }: ChatRequest, extra: Json): ReadonlyArray<Json> | un
 }
 
 /**
- * A client's own request: nothing is stored at OpenAI, since conversations are kept here, so thoughts must come back with the
+ * A client's own request. Nothing is stored at OpenAI, since conversations are kept here, so thoughts must come back with the
  * answer.
  */
-const nativeOut = (call: ProviderCall, body: Json): Json => {
+const rewrite = (call: ProviderCall, body: Json): Json => {
   const { previous_response_id: _, ...rest } = body
   return present({ ...rest, store: false, include: includeOut(call, body["include"]) })
 }
@@ -302,7 +302,8 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   }
   const open = (event: Json, item: Json): OpenItem => {
     const known = items.get(event["output_index"])
-    const made = known ?? { toolIndex: item["type"] === "function_call" ? tools++ : tools, fed: false, part: undefined }
+    const toolIndex = known === undefined && item["type"] === "function_call" ? tools++ : tools
+    const made = known ?? { toolIndex, fed: false, part: undefined }
     if (known === undefined) items.set(event["output_index"], made)
     return made
   }
@@ -345,7 +346,9 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   const over = (event: Json) => {
     response = { ...response, ...objectOf(event["response"]) }
     const end = endOf(call, finished(response, parts.parts()))
-    return "fault" in end ? end : [end]
+    if ("fault" in end) return end
+    const native = call.request.native?.protocol === protocol ? { native: { protocol, body: JSON.stringify(response) } } : {}
+    return [{ ...end, completion: { ...end.completion, ...native } }]
   }
 
   return {
@@ -393,9 +396,11 @@ const models: Protocol["models"] = (endpoint, apiKey) =>
     listOf(objectOf(body)["data"]).flatMap((model) => stringOf(model["id"]) ?? []))
 
 export const openAiResponses: Protocol = {
+  name: protocol,
   vendor: "OpenAI",
   lacks,
-  request: (call, stream) => ({ path: "/responses", body: bodyOut(call, stream), apiKey: call.apiKey, errors }),
+  request: (call, stream, native) => ({ path: "/responses", body: native ?? bodyOut(call, stream), apiKey: call.apiKey, errors }),
+  rewrite,
   answerIn,
   reader,
   models

@@ -8,39 +8,76 @@ import type { StreamReader } from "../ServerEvents.ts"
 import type { Endpoint, UpstreamRequest } from "../Upstream.ts"
 import type { Feature } from "./Abilities.ts"
 import { fitted } from "./Abilities.ts"
+import type { Json } from "./Json.ts"
 
 export interface Protocol {
+  /** Also the name of the client protocol whose own JSON this one takes (`ChatRequest.native`). */
+  readonly name: string
   /** For messages. */
   readonly vendor: string
   readonly lacks: ReadonlyArray<Feature>
-  readonly request: (call: ProviderCall, stream: boolean) => UpstreamRequest
+  /** `native`: what is sent in place of the canonical form. */
+  readonly request: (call: ProviderCall, stream: boolean, native: Json | undefined) => UpstreamRequest
+  /**
+   * The client's own JSON with this vendor's limits; model and stream switch are seen to. undefined: the vendor departs from the
+   * protocol in something that the request has, so that the canonical form must go. Absent: no client speaks this protocol.
+   */
+  readonly rewrite?: (call: ProviderCall, body: Json, stream: boolean) => Json | undefined
   readonly answerIn: (call: ProviderCall, body: unknown) => Completion | ProviderError
   readonly reader: (call: ProviderCall) => () => StreamReader
   readonly models: (endpoint: Endpoint, apiKey: Redacted.Redacted | undefined) => Effect.Effect<ReadonlyArray<string>, ProviderError>
 }
 
+/** A call as it goes out. */
+interface Outgoing {
+  readonly call: ProviderCall
+  readonly request: UpstreamRequest
+  /** The client's own JSON is sent, and its own answer wanted back. */
+  readonly native: boolean
+}
+
 /** An adapter: a request that the vendor can't serve is refused before anything is sent. */
 export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapter => {
-  const fit = (call: ProviderCall): ProviderCall | ProviderError => {
-    const request = fitted(call.request, protocol.lacks, protocol.vendor)
-    return request instanceof ProviderError ? request : { ...call, request }
+  const fit = (request: ProviderCall["request"]) => fitted(request, protocol.lacks, protocol.vendor, protocol.name)
+
+  /** The client's own JSON for a vendor that can serve all of it. */
+  const nativeOf = (call: ProviderCall, stream: boolean): Outgoing | ProviderError | undefined => {
+    const { native, unraised: _, ...request } = call.request
+    if (native?.protocol !== protocol.name || protocol.rewrite === undefined) return undefined
+    const fitting = fit(request)
+    if (fitting instanceof ProviderError) return fitting
+    const body = fitting === request ? protocol.rewrite(call, native.body, stream) : undefined
+    if (body === undefined) return undefined
+    const own: Json = { ...body, model: call.upstreamModel, ...(stream ? { stream } : {}) }
+    return { call, request: protocol.request(call, stream, own), native: true }
   }
+
+  const outgoing = (call: ProviderCall, stream: boolean): Outgoing | ProviderError => {
+    const native = nativeOf(call, stream)
+    if (native !== undefined) return native
+    const request = fit(call.request)
+    if (request instanceof ProviderError) return request
+    const fitting = { ...call, request }
+    return { call: fitting, request: protocol.request(fitting, stream, undefined), native: false }
+  }
+
   return {
     complete: (given) =>
       Effect.suspend(() => {
-        const call = fit(given)
-        if (call instanceof ProviderError) return Effect.fail(call)
-        return Effect.flatMap(endpoint.json(protocol.request(call, false)), (body) => {
-          const completion = protocol.answerIn(call, body)
-          return completion instanceof ProviderError ? Effect.fail(completion) : Effect.succeed(completion)
+        const out = outgoing(given, false)
+        if (out instanceof ProviderError) return Effect.fail(out)
+        return Effect.flatMap(endpoint.whole(out.request), ({ text, value }) => {
+          const completion = protocol.answerIn(out.call, value)
+          if (completion instanceof ProviderError) return Effect.fail(completion)
+          return Effect.succeed(out.native ? { ...completion, native: { protocol: protocol.name, body: text } } : completion)
         })
       }),
     stream: (given) =>
       Stream.suspend(() => {
-        const call = fit(given)
-        return call instanceof ProviderError
-          ? Stream.fail(call)
-          : endpoint.events(protocol.request(call, true), protocol.reader(call))
+        const out = outgoing(given, true)
+        return out instanceof ProviderError
+          ? Stream.fail(out)
+          : endpoint.events(out.request, protocol.reader(out.call), out.native ? protocol.name : undefined)
       }),
     models: (apiKey) => protocol.models(endpoint, apiKey)
   }

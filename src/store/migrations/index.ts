@@ -3,12 +3,16 @@ import configuration from "./0001_configuration.ts"
 import vault from "./0002_vault.ts"
 import ledger from "./0003_ledger.ts"
 import audit from "./0004_audit.ts"
+import responses from "./0005_responses.ts"
+import limits from "./0006_limits.ts"
 
 export const migrations = {
   "0001_configuration": configuration,
   "0002_vault": vault,
   "0003_ledger": ledger,
-  "0004_audit": audit
+  "0004_audit": audit,
+  "0005_responses": responses,
+  "0006_limits": limits
 } as const
 
 /** The table in which the Migrator keeps what was run. */

@@ -1,4 +1,4 @@
-/** Google's Gemini API (v1beta): generateContent, streamGenerateContent, countTokens and models. */
+/** Google's Gemini API (v1beta): generateContent, streamGenerateContent, batchEmbedContents, countTokens and models. */
 import type {
   Frame,
   Json,
@@ -13,7 +13,7 @@ import type {
   Usage,
   Vendor
 } from "./Wire.ts"
-import { argumentsText, hexOf, listOf, numberOf, objectOf, piecesOf, stringsOf, textOf, tokensOf } from "./Wire.ts"
+import { argumentsText, hexOf, listOf, numberOf, objectOf, piecesOf, stringsOf, textOf, tokensOf, vectorOf } from "./Wire.ts"
 
 // --- request in
 
@@ -217,6 +217,22 @@ const countTokens = ({ body: asked, path, query }: Lookup) => {
   return { json: { totalTokens: tokens, promptTokensDetails: [{ modality: "TEXT", tokenCount: tokens }] } }
 }
 
+/** Vectors of 64-bit numbers; the answer says nothing of tokens. */
+const batchEmbedContents = ({ body, path }: Lookup) => {
+  const requests = listOf(body["requests"])
+  const invalid = (message: string) => ({ kind: "invalid_request" as const, message: `* BatchEmbedContentsRequest.requests: ${message}\n` })
+  if (requests.length === 0) return invalid("requests is not specified")
+  if (requests.length > 100) return invalid("at most 100 requests can be in one batch")
+  if (requests.some((request) => request["model"] !== `models/${path["model"]}`)) return invalid("model must match the one of the path")
+  const texts = requests.map((request) => partsText(objectOf(request["content"])))
+  const vectors = requests.map((request, at) =>
+    vectorOf(texts[at] ?? "", numberOf(field(request, "outputDimensionality")) ?? 3072))
+  return {
+    json: { embeddings: vectors.map((vector) => ({ values: [...vector] })) },
+    billed: texts.reduce((sum, text) => sum + tokensOf(text), 0)
+  }
+}
+
 // --- errors out
 
 type Row = readonly [status: number, name: string, message: string, details?: ReadonlyArray<Json>]
@@ -320,11 +336,13 @@ export const gemini: Vendor = {
   base: "/gemini",
   models: [
     { id: "gemini-2.5-pro", context: 1_048_576, maxOutput: 65_536 },
-    { id: "gemini-2.5-flash", context: 1_048_576, maxOutput: 65_536 }
+    { id: "gemini-2.5-flash", context: 1_048_576, maxOutput: 65_536 },
+    { id: "gemini-embedding-001", context: 2_048, maxOutput: 0 }
   ],
   routes: [
     { method: "POST", path: verb("generateContent"), operation: "chat", protocol: generate(false) },
     { method: "POST", path: verb("streamGenerateContent"), operation: "chat", protocol: generate(true) },
+    { method: "POST", path: verb("batchEmbedContents"), operation: "embeddings", lookup: batchEmbedContents },
     { method: "POST", path: verb("countTokens"), operation: "count_tokens", lookup: countTokens },
     { method: "GET", path: /^\/v1beta\/models(?:\/(?<model>[^/]+))?$/, operation: "models", lookup: models }
   ],

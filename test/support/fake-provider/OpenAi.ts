@@ -1,9 +1,8 @@
 /** OpenAI: chat completions, responses, models and embeddings. */
-import { createHash } from "node:crypto"
 import { chatCompletions, missing } from "./OpenAiChat.ts"
 import { responses } from "./OpenAiResponses.ts"
 import type { Lookup, ProblemFacts, ProblemKind, Route, Vendor } from "./Wire.ts"
-import { bearerKey, numberOf, textOf, tokensOf } from "./Wire.ts"
+import { bearerKey, numberOf, textOf, tokensOf, vectorOf } from "./Wire.ts"
 
 // --- lookups
 
@@ -35,14 +34,6 @@ const embeddings = ({ body }: Lookup) => {
     },
     billed: tokens
   }
-}
-
-/** A unit vector that depends on the text alone. */
-const vectorOf = (text: string, dimensions: number): Float32Array => {
-  const bytes = createHash("shake256", { outputLength: dimensions }).update(text).digest()
-  const raw = Float32Array.from(bytes, (byte) => byte / 127.5 - 1)
-  const norm = Math.hypot(...raw) || 1
-  return raw.map((value) => value / norm)
 }
 
 // --- errors out

@@ -277,3 +277,11 @@ export function* piecesOf(reply: Reply): Iterable<Piece> {
     }
   }
 }
+
+/** A unit vector that depends on the text alone. */
+export const vectorOf = (text: string, dimensions: number): Float32Array => {
+  const bytes = createHash("shake256", { outputLength: dimensions }).update(text).digest()
+  const raw = Float32Array.from(bytes, (byte) => byte / 127.5 - 1)
+  const norm = Math.hypot(...raw) || 1
+  return raw.map((value) => value / norm)
+}

@@ -1,0 +1,164 @@
+/** What a caller may do now: its key's rules, limits and budget, and those of the model and of all callers together. */
+import { Context, Data, Effect, Layer } from "effect"
+import type { CallerRules } from "../domain/Candidate.ts"
+import type { ModelCard } from "../domain/Catalog.ts"
+import type { ClientKey } from "../domain/ClientKey.ts"
+import { allowsModel } from "../domain/ClientKey.ts"
+import type { NanoDollars } from "../domain/Money.ts"
+import type { BudgetExceeded, StoreUnavailable } from "../domain/RequestError.ts"
+import { TooManyRequests } from "../domain/RequestError.ts"
+import type { Usage } from "../domain/Usage.ts"
+import { totalTokens } from "../domain/Usage.ts"
+import { Settings } from "../Settings.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import { Budgets } from "./Budgets.ts"
+import { ClientKeys } from "./ClientKeys.ts"
+import type { Claim, Shortage, Standing } from "./RateLimits.ts"
+import { RateLimits } from "./RateLimits.ts"
+
+const ofWhom = { key: "of this key", model: "of this model", all: "of all callers together" } as const
+
+interface LimitClaim extends Claim {
+  readonly of: keyof typeof ofWhom
+  readonly unit: "requests" | "tokens"
+}
+
+/** A model's own limit a minute is used up. */
+export class ModelLimited extends Data.TaggedError("ModelLimited")<{ readonly message: string; readonly retryAfterMs: number }> {}
+
+export interface Call {
+  /** null: a caller without a key. */
+  readonly clientKey: string | null
+  readonly model: ModelCard
+  /** Estimated, prompt and completion together. */
+  readonly tokens: number
+  /** The most that it can cost. */
+  readonly most: NanoDollars
+  /** When it begins, Unix milliseconds, as on the ledger. */
+  readonly at: number
+}
+
+/** A call's place. */
+export interface Place {
+  /** The call was made: takes the truth in place of what was reserved. */
+  readonly settle: (usage: Usage, cost: NanoDollars) => Effect.Effect<void>
+  /** Gives everything back, unless it was settled. */
+  readonly leave: Effect.Effect<void>
+}
+
+/** What is left to a caller of the limit that it reaches first. */
+export interface Standings {
+  readonly requests: Standing | undefined
+  readonly tokens: Standing | undefined
+}
+
+export class Admission extends Context.Service<Admission, {
+  /** Counts a client's request. */
+  readonly request: (key: ClientKey | null) => Effect.Effect<void, TooManyRequests>
+  /** undefined: no limit applies. */
+  readonly standings: (key: ClientKey | null) => Effect.Effect<Standings | undefined>
+  /** `tokensAt`: the estimate of what a call of that model takes, prompt and completion together. */
+  readonly rules: (clientKey: string | null, tokensAt: (model: ModelCard) => number) => CallerRules
+  /** Takes a place for one upstream call, under every limit and budget that applies, or none. */
+  readonly call: (call: Call) => Effect.Effect<Place, ModelLimited | TooManyRequests | BudgetExceeded | StoreUnavailable>
+}>()("tokenhub/Admission") {
+  static readonly layer: Layer.Layer<Admission, never, Budgets | ClientKeys | RateLimits | Settings> = Layer.effect(
+    Admission,
+    Effect.gen(function*() {
+      const budgets = yield* Budgets
+      const keys = yield* ClientKeys
+      const limits = yield* RateLimits
+      const { limitRpm, limitTpm } = yield* Settings
+
+      const keyOf = (clientKey: string | null): ClientKey | null => (clientKey === null ? null : keys.known(clientKey) ?? null)
+
+      const requestClaims = (key: ClientKey | null): ReadonlyArray<LimitClaim> => [
+        ...claim("key", key?.id, "requests", key?.rpm, 1),
+        ...claim("all", "", "requests", limitRpm, 1)
+      ]
+
+      const tokenClaims = (key: ClientKey | null, tokens: number): ReadonlyArray<LimitClaim> => [
+        ...claim("key", key?.id, "tokens", key?.tpm, tokens),
+        ...claim("all", "", "tokens", limitTpm, tokens)
+      ]
+
+      const modelClaims = (model: ModelCard, tokens: number): ReadonlyArray<LimitClaim> => [
+        ...claim("model", model.name, "requests", model.rpm, 1),
+        ...claim("model", model.name, "tokens", model.tpm, tokens)
+      ]
+
+      const refuse = ({ claim: { of, perMinute, unit }, retryAfterMs }: Shortage<LimitClaim>): Effect.Effect<never, ModelLimited | TooManyRequests> => {
+        const message = `The limit of ${perMinute} ${unit} a minute ${ofWhom[of]} is used up; try again in ${Math.ceil(retryAfterMs / 1000)} s`
+        const error = of === "model" ? new ModelLimited({ message, retryAfterMs }) : new TooManyRequests({ message, retryAfterMs })
+        return Effect.andThen(Metrics.rateLimited({ of, unit }), Effect.fail(error))
+      }
+
+      const tightest = (claims: ReadonlyArray<Claim>): Effect.Effect<Standing | undefined> =>
+        Effect.map(Effect.forEach(claims, ({ bucket, perMinute }) => limits.standing(bucket, perMinute)), (standings) =>
+          standings.toSorted((a, b) => a.remaining - b.remaining)[0])
+
+      return Admission.of({
+        request: (key) =>
+          Effect.suspend(() => {
+            const claims = requestClaims(key)
+            if (claims.length === 0) return Effect.void
+            return Effect.flatMap(limits.take(claims), (shortage) =>
+              shortage === undefined ? Effect.void : Effect.catchTag(refuse(shortage), "ModelLimited", Effect.die))
+          }),
+        standings: (key) =>
+          Effect.suspend(() => {
+            const [requests, tokens] = [requestClaims(key), tokenClaims(key, 0)]
+            return requests.length + tokens.length === 0
+              ? Effect.succeed(undefined)
+              : Effect.all({ requests: tightest(requests), tokens: tightest(tokens) })
+          }),
+        rules: (clientKey, tokensAt) => {
+          const key = keyOf(clientKey)
+          return {
+            allows: (model) => allowsModel(key, model),
+            priced: budgets.applies(key),
+            waitMs: (model) => {
+              const claims = modelClaims(model, model.tpm === undefined ? 0 : tokensAt(model))
+              return claims.length === 0 ? 0 : limits.wait(claims)
+            }
+          }
+        },
+        call: Effect.fnUntraced(function*({ at, clientKey, model, most, tokens }: Call) {
+          const key = keyOf(clientKey)
+          const counted = [...tokenClaims(key, tokens), ...modelClaims(model, tokens)]
+          const shortage = counted.length === 0 ? undefined : yield* limits.take(counted)
+          if (shortage !== undefined) return yield* refuse(shortage)
+          const back = Effect.suspend(() => limits.give(counted.map(taken)))
+          const reservation = yield* Effect.tapError(budgets.reserve({ key, most, at }), () => back)
+          let settled = false
+          const end = (effect: Effect.Effect<void>, cost: NanoDollars) =>
+            Effect.suspend(() => {
+              if (settled) return Effect.void
+              settled = true
+              return Effect.andThen(effect, reservation.settle(cost))
+            })
+          return {
+            settle: (usage, cost) => end(Effect.suspend(() => limits.give(counted.filter(isTokens).map(tooMuch(totalTokens(usage))))), cost),
+            leave: end(back, 0n)
+          }
+        })
+      })
+    })
+  )
+}
+
+const claim = (
+  of: LimitClaim["of"],
+  name: string | undefined,
+  unit: LimitClaim["unit"],
+  perMinute: number | null | undefined,
+  amount: number
+): ReadonlyArray<LimitClaim> =>
+  perMinute === null || perMinute === undefined ? [] : [{ of, unit, bucket: `${of}/${name}/${unit}`, perMinute, amount }]
+
+/** What a claim took: no bucket gives more than it can hold. */
+const taken = (claim: Claim): Claim => ({ ...claim, amount: Math.min(claim.amount, claim.perMinute) })
+
+const tooMuch = (used: number) => (claim: Claim): Claim => ({ ...claim, amount: taken(claim).amount - used })
+
+const isTokens = ({ unit }: LimitClaim): boolean => unit === "tokens"

@@ -1,0 +1,205 @@
+/**
+ * Budgets: what each call can cost at most is reserved before it leaves, what is left over comes back when it is settled.
+ *
+ * There is one process, so the conditional update that reserves is a comparison and an addition between two turns of the event
+ * loop. Counters are read from the ledger when a budget's period is first asked for, and made durable by the ledger's own rows:
+ * a call's row, with its reservation, is committed before the call leaves, and an unclean stop settles open rows at their
+ * reservation. Spending belongs to the period in which a call began, as it does on the ledger, so that a clock that jumps finds
+ * every period as it was.
+ */
+import { Context, Effect, Layer, Semaphore } from "effect"
+import type { Budget, Window } from "../domain/Budget.ts"
+import { everyone, windowOf } from "../domain/Budget.ts"
+import type { ClientKey } from "../domain/ClientKey.ts"
+import type { NanoDollars } from "../domain/Money.ts"
+import { formatUsd } from "../domain/Money.ts"
+import type { StoreUnavailable } from "../domain/RequestError.ts"
+import { BudgetExceeded } from "../domain/RequestError.ts"
+import { Settings } from "../Settings.ts"
+import * as Metrics from "../telemetry/Metrics.ts"
+import { Events } from "./Events.ts"
+import { Ledger } from "./Ledger.ts"
+
+/** What one call may spend. */
+export interface Reservation {
+  /** Books what the call cost in place of what was reserved; the first time only. */
+  readonly settle: (cost: NanoDollars) => Effect.Effect<void>
+}
+
+export interface BudgetStanding {
+  readonly spent: NanoDollars
+  readonly reserved: NanoDollars
+  readonly window: Window
+}
+
+export interface Spend {
+  /** null: a caller without one. */
+  readonly key: ClientKey | null
+  /** The most that the call can cost. */
+  readonly most: NanoDollars
+  /** When it begins, Unix milliseconds, as on the ledger. */
+  readonly at: number
+}
+
+export class Budgets extends Context.Service<Budgets, {
+  /** Whether a budget has to pay this caller's calls. */
+  readonly applies: (key: ClientKey | null) => boolean
+  /** Reserves the most that a call can cost of every budget that has to pay it, or nothing. */
+  readonly reserve: (spend: Spend) => Effect.Effect<Reservation, BudgetExceeded | StoreUnavailable>
+  /** What a key's budget has paid in the period of this moment; undefined: it has none. */
+  readonly standing: (key: ClientKey, at: number) => Effect.Effect<BudgetStanding | undefined, StoreUnavailable>
+}>()("tokenhub/Budgets") {
+  static readonly layer: Layer.Layer<Budgets, never, Events | Ledger | Settings> = Layer.effect(
+    Budgets,
+    Effect.gen(function*() {
+      const events = yield* Events
+      const ledger = yield* Ledger
+      const { budgetPeriod, budgetUsd } = yield* Settings
+      const loading = yield* Semaphore.make(1)
+      const shared: Budget | null = budgetUsd === null ? null : { amount: budgetUsd, period: budgetPeriod }
+      const accounts = new Map<string, Map<string, Account>>()
+
+      const ownersOf = (key: ClientKey | null) => (key === null ? [everyone] : [key.id, everyone])
+
+      const budgetOf = (owner: string, key: ClientKey | null): Budget | null => (owner === everyone ? shared : key?.budget ?? null)
+
+      const known = (owner: string, budget: Budget, window: Window): Account | undefined => {
+        const account = accounts.get(owner)?.get(nameOf(budget, window))
+        if (account === undefined || account.budget === budget) return account
+        account.budget = budget
+        // One that was raised may run out once more.
+        account.told = lower(account.told, percentOf(account))
+        return account
+      }
+
+      const load = (owner: string, budget: Budget, window: Window): Effect.Effect<Account, StoreUnavailable> =>
+        Effect.gen(function*() {
+          const loaded = known(owner, budget, window)
+          if (loaded !== undefined) return loaded
+          const spent = yield* ledger.spent({ ...window, ...(owner === everyone ? {} : { clientKey: owner }) })
+          const account: Account = { owner, budget, window, spent, reserved: 0n, told: 0 }
+          account.told = percentOf(account)
+          // Periods that are over go once nothing of theirs is open.
+          const open = [...accounts.get(owner) ?? []].filter(([, { reserved }]) => reserved > 0n)
+          accounts.set(owner, new Map([...open, [nameOf(budget, window), account]]))
+          yield* Metrics.budgetUsed({ owner, ratio: ratioOf(account) })
+          return account
+        }).pipe(loading.withPermits(1))
+
+      const account = (owner: string, budget: Budget, at: number): Effect.Effect<Account, StoreUnavailable> => {
+        const window = windowOf(budget.period, at)
+        const found = known(owner, budget, window)
+        return found === undefined ? load(owner, budget, window) : Effect.succeed(found)
+      }
+
+      const alert = (account: Account, percent: 80 | 100) =>
+        Effect.suspend(() => {
+          if (percent <= account.told) return Effect.void
+          account.told = percent
+          const { budget, owner, spent, window } = account
+          return Effect.all([
+            events.alert({ owner, percent, spent, budget, window }),
+            Metrics.budgetAlert({ owner, percent }),
+            Effect.logWarning(`${percent} % of a budget are gone`).pipe(
+              Effect.annotateLogs({ owner, spent_usd: formatUsd(spent), budget_usd: formatUsd(budget.amount), period: budget.period })
+            )
+          ], { discard: true })
+        })
+
+      const look = (account: Account) =>
+        Effect.suspend(() => {
+          const percent = percentOf(account)
+          return Effect.andThen(
+            Metrics.budgetUsed({ owner: account.owner, ratio: ratioOf(account) }),
+            percent === 0 ? Effect.void : alert(account, percent)
+          )
+        })
+
+      const refuse = (account: Account, most: NanoDollars) =>
+        Effect.suspend(() => {
+          const { budget: { amount, period }, owner, reserved, spent } = account
+          const error = new BudgetExceeded({
+            message: `The call may cost ${formatUsd(most)} $; of ${
+              owner === everyone ? "the budget of all callers" : "this key's budget"
+            } of ${formatUsd(amount)} $ ${perPeriod[period]}, ${formatUsd(spent)} $ are spent and ${formatUsd(reserved)} $ reserved for running calls`
+          })
+          return Effect.andThen(spent + most > amount ? alert(account, 100) : Effect.void, Effect.fail(error))
+        })
+
+      /** Spending of a call that began at this moment, in every period of the owner that is looked at. */
+      const book = (owner: string, at: number, cost: NanoDollars) =>
+        Effect.forEach([...accounts.get(owner)?.values() ?? []], (account) => {
+          if (at < account.window.since || at >= account.window.until) return Effect.void
+          account.spent += cost
+          return look(account)
+        }, { discard: true })
+
+      const budgetsOf = (key: ClientKey | null) =>
+        ownersOf(key).flatMap((owner) => {
+          const budget = budgetOf(owner, key)
+          return budget === null ? [] : [{ owner, budget }]
+        })
+
+      /** The accounts that pay, all of one moment: while one is read, another may make room for another period's. */
+      const payersOf = (key: ClientKey | null, at: number): Effect.Effect<ReadonlyArray<Account>, StoreUnavailable> =>
+        Effect.suspend(() => {
+          const wanted = budgetsOf(key)
+          const payers = wanted.flatMap(({ budget, owner }) => known(owner, budget, windowOf(budget.period, at)) ?? [])
+          return payers.length === wanted.length
+            ? Effect.succeed(payers)
+            : Effect.andThen(Effect.forEach(wanted, ({ budget, owner }) => account(owner, budget, at)), payersOf(key, at))
+        })
+
+      const reserve = Effect.fnUntraced(function*({ at, key, most }: Spend) {
+        const payers = yield* payersOf(key, at)
+        const broke = payers.find(({ budget, reserved, spent }) => most > 0n && spent + reserved + most > budget.amount)
+        if (broke !== undefined) return yield* refuse(broke, most)
+        for (const payer of payers) payer.reserved += most
+        let settled = false
+        return {
+          settle: (cost: NanoDollars) =>
+            Effect.suspend(() => {
+              if (settled) return Effect.void
+              settled = true
+              for (const payer of payers) payer.reserved -= most
+              return Effect.forEach(ownersOf(key), (owner) => book(owner, at, cost), { discard: true })
+            })
+        }
+      })
+
+      return Budgets.of({
+        applies: (key) => shared !== null || (key !== null && key.budget !== null),
+        reserve,
+        standing: (key, at) =>
+          key.budget === null
+            ? Effect.succeed(undefined)
+            : Effect.map(account(key.id, key.budget, at), ({ reserved, spent, window }) => ({ reserved, spent, window }))
+      })
+    })
+  )
+}
+
+/** One budget in one period. */
+interface Account {
+  readonly owner: string
+  /** As it was when it was last asked for. */
+  budget: Budget
+  readonly window: Window
+  /** Of calls that are settled. */
+  spent: NanoDollars
+  /** For calls that run. */
+  reserved: NanoDollars
+  /** The alert that was given last. */
+  told: 0 | 80 | 100
+}
+
+const nameOf = ({ period }: Budget, { since }: Window): string => `${period} ${since}`
+
+const perPeriod = { day: "a day", month: "a month", total: "in all" } as const
+
+const percentOf = ({ budget: { amount }, spent }: Account): 0 | 80 | 100 =>
+  spent === 0n && amount === 0n ? 0 : spent >= amount ? 100 : spent * 5n >= amount * 4n ? 80 : 0
+
+const lower = <A extends number>(a: A, b: A): A => (a < b ? a : b)
+
+const ratioOf = ({ budget: { amount }, spent }: Account): number => (amount === 0n ? (spent === 0n ? 0 : 1) : Number(spent) / Number(amount))
