@@ -90,14 +90,14 @@ const welcome = Layer.effectDiscard(Effect.gen(function*() {
   const { address } = yield* HttpServer.HttpServer
   const { location } = yield* Database
   const keys = yield* ClientKeys
-  const providers = yield* Effect.flatMap(ProviderRegistry, ({ list }) => list)
+  const models = yield* ModelRegistry
   const { state } = yield* Effect.flatMap(Vault, ({ status }) => status)
   const lines = Welcome.lines({
     host: settings.host,
     port: "port" in address ? address.port : settings.port,
     location,
     keys: settings.clientAuth === "off" ? "nobody" : settings.clientAuth === "auto" && !keys.existed() ? "others" : "everyone",
-    mock: providers.some(({ card }) => card.source === "mock"),
+    mock: models.list().some(({ enabled, source }) => enabled && source === "mock"),
     vaultLocked: state === "locked"
   })
   yield* Effect.forEach(lines, (line) => Console.log(line), { discard: true })

@@ -34,6 +34,8 @@ export interface Drop {
   readonly detail: string
   /** Milliseconds until the model may be called again, where time is all that stands in the way. */
   readonly retryAfterMs?: number
+  /** True where a rate limit or a quota, and not a failure, is what it waits for. */
+  readonly rateLimited?: boolean
 }
 
 /** What a caller may ask; every function answers without I/O. */

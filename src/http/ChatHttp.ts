@@ -56,13 +56,12 @@ export const ChatHttp = HttpApiBuilder.group(
               begun = true
               return Effect.forEach([...held.splice(0), ...(told === undefined ? [] : [told])], emit, { discard: true })
             }
-            return orchestrator.run(run, ErrorEnvelope.describe, (event) => {
+            return orchestrator.run({ ...run, cut: RunHttp.cutBy(drain) }, ErrorEnvelope.describe, (event) => {
               const told = ChatAnswer.eventOf(event)
               if (begun || event.type !== "step.started") return send(told)
               if (told !== undefined) held.push(told)
               return Effect.void
             }).pipe(
-              RunHttp.untilCut(drain),
               Effect.flatMap((result) => send(ChatAnswer.completed(result))),
               Effect.catchCause((cause) =>
                 begun

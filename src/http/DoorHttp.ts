@@ -86,9 +86,8 @@ export const make = Effect.gen(function*() {
             const [only] = emissions
             return emissions.length === 1 && only !== undefined ? emit(only) : Effect.forEach(emissions, emit, { discard: true })
           }
-          return orchestrator.run(run, ErrorEnvelope.describe, (event) => send(told.event(event))).pipe(
+          return orchestrator.run({ ...run, cut: RunHttp.cutBy(drain) }, ErrorEnvelope.describe, (event) => send(told.event(event))).pipe(
             Effect.tap(answered),
-            RunHttp.untilCut(drain),
             Effect.flatMap((result) => send(told.end(result))),
             Effect.catchCause((cause) =>
               begun

@@ -36,8 +36,7 @@ export const checkNames = (
 const shuttingDown = new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 })
 
 /** A stream that still runs when TokenHub must end says so to its client. */
-export const untilCut = (drain: Drain["Service"]) => <A>(run: Effect.Effect<A, RequestError>): Effect.Effect<A, RequestError> =>
-  Effect.raceFirst(run, Effect.andThen(drain.cut, Effect.fail(shuttingDown)))
+export const cutBy = (drain: Drain["Service"]): Effect.Effect<never, RequestError> => Effect.andThen(drain.cut, Effect.fail(shuttingDown))
 
 /** What a client is told of a run that failed; interruption goes on, since then nobody reads any more. */
 export const failureOf = (cause: Cause.Cause<RequestError>): Effect.Effect<Failure> => {

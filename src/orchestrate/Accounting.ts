@@ -16,7 +16,7 @@ import type { EmbedRequest } from "./Run.ts"
 export type Describe = (error: RequestError) => { readonly status: number; readonly code: string }
 
 /** What the ledger is told of a request. */
-interface Opening extends Pick<EmbedRequest, "id" | "endpoint" | "clientKey" | "model" | "deadlineMs"> {
+interface Opening extends Pick<EmbedRequest, "id" | "endpoint" | "clientKey" | "model" | "deadlineMs" | "cut"> {
   readonly event: string
   readonly mode: string | null
   /** The most calls of the first call's kind that it may take. */
@@ -57,7 +57,8 @@ export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings[
       timeLeftMs: Effect.map(elapsedMs, (elapsed) => deadlineMs - elapsed)
     }
 
-    return yield* work(record).pipe(
+    const { cut } = request
+    return yield* (cut === undefined ? work(record) : Effect.raceFirst(work(record), cut)).pipe(
       Effect.timeoutOrElse({ duration: deadlineMs, orElse: () => Effect.fail(new DeadlineExceeded({ deadlineMs })) }),
       Effect.onExit((exit) =>
         Effect.flatMap(elapsedMs, (durationMs) =>

@@ -362,7 +362,8 @@ const obstacleFaults: { readonly [R in DropReason]?: Fault } = {
 
 const fromDrop = (drop: Drop): ProviderError =>
   new ProviderError({
-    fault: obstacleFaults[drop.reason] ?? "unavailable",
+    // A model that cools for another cause than a limit is told of like one with an open circuit: 503, not 429.
+    fault: drop.reason === "cooling_down" && drop.rateLimited !== true ? "circuit_open" : obstacleFaults[drop.reason] ?? "unavailable",
     message: drop.detail,
     sent: false,
     ...(drop.retryAfterMs === undefined ? {} : { retryAfterMs: drop.retryAfterMs })

@@ -6,6 +6,7 @@ import type { EmbeddingRequest, Embeddings } from "../domain/Embedding.ts"
 import type { ModelName, ProviderName, RequestId } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import type { RoutingPolicy } from "../domain/Policy.ts"
+import type { RequestError } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
 
 /** What the modes may be told, the same for every mode. */
@@ -31,6 +32,8 @@ export interface RunRequest {
   readonly policy: RoutingPolicy
   /** Milliseconds that the run may take; undefined: Settings' whole run. */
   readonly deadlineMs?: number
+  /** Fails when TokenHub must end and the run with it. */
+  readonly cut?: Effect.Effect<never, RequestError>
   /** The most that the run may cost: a call whose ceiling would pass what is left is not made. */
   readonly maxCost?: NanoDollars
   /** Whether an event of the provider's own stream holds content; the first one commits the answer. Absent: deltas alone do. */
@@ -38,7 +41,7 @@ export interface RunRequest {
 }
 
 /** What the door of embeddings hands to the orchestrator. */
-export interface EmbedRequest extends Pick<RunRequest, "id" | "endpoint" | "clientKey" | "model" | "policy" | "deadlineMs" | "maxCost"> {
+export interface EmbedRequest extends Pick<RunRequest, "id" | "endpoint" | "clientKey" | "model" | "policy" | "deadlineMs" | "maxCost" | "cut"> {
   readonly embedding: EmbeddingRequest
 }
 

@@ -144,14 +144,14 @@ const unwell = (model: ModelCard, health: Health, caller?: CallerRules): Drop | 
     const retryAfterMs = caller?.waitMs(model) ?? 0
     if (retryAfterMs <= 0) return undefined
     const detail = `its limit of calls or tokens a minute is used up for ${Math.ceil(retryAfterMs / 1000)} s`
-    return { ...dropOf(model)("cooling_down", detail), retryAfterMs }
+    return { ...dropOf(model)("cooling_down", detail), retryAfterMs, rateLimited: true }
   }
   const { retryAfterMs } = health
   const seconds = Math.ceil(retryAfterMs / 1000)
   const drop = health.reason === "circuit_open"
     ? dropOf(model)("circuit_open", `its circuit is open for ${seconds} s after repeated failures`)
     : dropOf(model)("cooling_down", `it cools down for ${seconds} s`)
-  return { ...drop, retryAfterMs }
+  return { ...drop, retryAfterMs, ...(health.rateLimited ? { rateLimited: true } : {}) }
 }
 
 const wasTried = (model: ModelCard, { after, tried }: Wish): boolean =>

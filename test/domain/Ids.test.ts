@@ -5,7 +5,7 @@ describe("Ids", () => {
   it("sort by time", () => {
     const times = [0, 1, 1_000, 1_700_000_000_000, 1_700_000_000_001, 281_474_976_710_655]
     const ids = times.map(ulid)
-    assert.deepStrictEqual([...ids].sort(), ids)
+    assert.deepStrictEqual(ids.toSorted(), ids)
     assert.isTrue(ids.every((id) => /^[0-9A-HJKMNP-TV-Z]{26}$/.test(id)))
   })
 

@@ -137,7 +137,7 @@ describe("Adversarial", () => {
 
   it.effect("streams the last allowed refinement as final at once", () =>
     Effect.gen(function*() {
-      const streamed = (answer: string) => ({ deltas: [{ type: "text", text: answer } as const], then: completion(answer) })
+      const streamed = (answer: string) => ({ deltas: [{ type: "text", text: answer } as const], last: completion(answer) })
       const bench = runBench({ models: [planner, critic], script: { planner: [streamed("first"), streamed("second")], critic: [blocks] } })
       yield* bench.run({ ...adversarial(1), stream: true })
       assert.strictEqual(finalText(bench), "second")
@@ -146,7 +146,7 @@ describe("Adversarial", () => {
 
   it.effect("sends a draft that the critic accepts once more, as final", () =>
     Effect.gen(function*() {
-      const streamed = (answer: string) => ({ deltas: [{ type: "text", text: answer } as const], then: completion(answer) })
+      const streamed = (answer: string) => ({ deltas: [{ type: "text", text: answer } as const], last: completion(answer) })
       const bench = runBench({ models: [planner, critic], script: { planner: [streamed("first")], critic: [accepts] } })
       yield* bench.run({ ...adversarial(3), stream: true })
       assert.strictEqual(finalText(bench), "first")

@@ -133,7 +133,7 @@ describe("Attempts", () => {
     Effect.gen(function*() {
       const bench = runBench({
         models: [small, large],
-        script: { small: [fault("stream_error")], large: [{ deltas: [{ type: "text", text: "4" }], then: completion("4") }] }
+        script: { small: [fault("stream_error")], large: [{ deltas: [{ type: "text", text: "4" }], last: completion("4") }] }
       })
       const result = succeeded(yield* settle(bench.run({ model: "small", stream: true })))
       assert.strictEqual(result.model, "large")
@@ -144,7 +144,7 @@ describe("Attempts", () => {
     Effect.gen(function*() {
       const bench = runBench({
         models: [small, large],
-        script: { small: [{ deltas: [{ type: "text", text: "four, and" }], then: fault("stream_interrupted") }] }
+        script: { small: [{ deltas: [{ type: "text", text: "four, and" }], last: fault("stream_interrupted") }] }
       })
       const error = failed(yield* settle(bench.run({ model: "small", stream: true })))
       assert.strictEqual(error._tag === "UpstreamFailed" && error.fault, "stream_interrupted")
@@ -154,7 +154,7 @@ describe("Attempts", () => {
 
   it.effect("settles a run whose client left as 499, with its partial usage", () =>
     Effect.gen(function*() {
-      const bench = runBench({ models: [small], script: { small: [{ deltas: [{ type: "text", text: "four" }], then: "hang" }] } })
+      const bench = runBench({ models: [small], script: { small: [{ deltas: [{ type: "text", text: "four" }], last: "hang" }] } })
       const fiber = yield* Effect.forkChild(bench.run({ stream: true }))
       yield* TestClock.adjust("1 second")
       yield* Fiber.interrupt(fiber)
@@ -165,7 +165,7 @@ describe("Attempts", () => {
 
   it.effect("cancels the call and fails when the run's deadline passes", () =>
     Effect.gen(function*() {
-      const bench = runBench({ models: [small], script: { small: [{ deltas: [], then: "hang" }] } })
+      const bench = runBench({ models: [small], script: { small: [{ deltas: [], last: "hang" }] } })
       const error = failed(yield* settle(bench.run({ deadlineMs: 2000 })))
       assert.strictEqual(error._tag, "DeadlineExceeded")
       assert.deepStrictEqual(bench.ledger.settled.map((row) => [row.status, row.durationMs]), [[504, 2000]])

@@ -15,7 +15,7 @@ const Longest: Mode = {
     Effect.gen(function*() {
       const first = yield* call({ step: "first", request, model: undefined, final: false })
       const second = yield* call({ step: "second", request, model: undefined, insteadOf: first, final: false })
-      const [longest, other] = [first, second].sort((a, b) =>
+      const [longest, other] = [first, second].toSorted((a, b) =>
         textOf(b.completion.content).length - textOf(a.completion.content).length) as [typeof first, typeof first]
       return { answer: longest, degraded: null, details: { beaten: other.model } }
     })

@@ -113,7 +113,10 @@ layer(harness, { excludeTestServices: true })("an upstream's fault", (it) => {
           it.effect(`${row}, ${mode}: ${outcome}`, () =>
             Effect.gen(function*() {
               const fake = yield* Fake
-              const adapter = yield* fakeAdapter(vendor, { timeouts: timed.has(outcome) ? quick : {} })
+              const adapter = yield* fakeAdapter(vendor, {
+                // A drip must not look like a stall to a busy machine.
+                timeouts: outcome === "call_timeout" ? { ...quick, streamIdleMs: 10_000 } : timed.has(outcome) ? quick : {}
+              })
               const model = vendor === "gemini" ? "gemini-2.5-pro" : vendor === "openai" ? "gpt-4o" : "claude-sonnet-4-5"
               fake.reset()
               fake.script({ vendor, operation: "chat" }, behaviour)

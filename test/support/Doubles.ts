@@ -59,7 +59,7 @@ export const fault = (name: Fault, given: Partial<ProviderError> = {}): Provider
   new ProviderError({ fault: name, message: `the provider said ${name}`, sent: true, ...given })
 
 /** What a scripted upstream does with one call. */
-export type Reply = Completion | ProviderError | { readonly deltas: ReadonlyArray<Delta>; readonly then: Completion | ProviderError | "hang" }
+export type Reply = Completion | ProviderError | { readonly deltas: ReadonlyArray<Delta>; readonly last: Completion | ProviderError | "hang" }
 
 const isError = (reply: unknown): reply is ProviderError => reply instanceof ProviderError
 
@@ -77,18 +77,18 @@ export const scriptedProviders = (script: { readonly [upstreamModel: string]: Re
     complete: (call: ProviderCall) =>
       Effect.suspend(() => {
         const reply = next(call)
-        const last = "deltas" in reply ? reply.then : reply
+        const last = "deltas" in reply ? reply.last : reply
         return last === "hang" ? Effect.never : isError(last) ? Effect.fail(last) : Effect.succeed(last)
       }),
     stream: (call: ProviderCall) =>
       Stream.suspend(() => {
         const reply = next(call)
-        const { deltas, then } = "deltas" in reply ? reply : { deltas: [], then: reply }
-        const end = then === "hang"
+        const { deltas, last } = "deltas" in reply ? reply : { deltas: [], last: reply }
+        const end = last === "hang"
           ? Stream.never
-          : isError(then)
-          ? Stream.fail(then)
-          : Stream.make({ type: "end" as const, completion: then })
+          : isError(last)
+          ? Stream.fail(last)
+          : Stream.make({ type: "end" as const, completion: last })
         return Stream.concat(Stream.fromIterable(deltas), end)
       }),
     models: () => Effect.succeed([])

@@ -29,7 +29,7 @@ const listRouter = (models: ReadonlyArray<ModelCard>) => {
   const fitting = ({ avoid, need, policy, tried }: Question) =>
     models
       .filter((model) => !(tried?.has(model.name) ?? false) && model.contextSize >= Math.max(policy.minContextSize, need.promptTokens))
-      .sort((a, b) => Number(a.name === avoid?.model) - Number(b.name === avoid?.model) || byWeight(a, b))
+      .toSorted((a, b) => Number(a.name === avoid?.model) - Number(b.name === avoid?.model) || byWeight(a, b))
   return Layer.mock(Router, {
     need: (request) => ({ promptTokens: 100, maxTokens: request.maxTokens, capabilities: [] }),
     choose: (question) => {
