@@ -67,7 +67,7 @@ export interface Figures extends Omit<Report, "failure"> {
 
 export const smallBytes = 512
 
-export class Failed extends Error {}
+class Failed extends Error {}
 
 /** Puts the load on a subject and says what it did and used. */
 export const measure = async (bench: Bench, { headers, path, pid, url }: Running, load: Load): Promise<Figures> => {

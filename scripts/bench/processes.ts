@@ -21,7 +21,7 @@ const watched = (child: ChildProcess): ChildProcess => {
   return child
 }
 
-export const alive = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null
+const alive = (child: ChildProcess): boolean => child.exitCode === null && child.signalCode === null
 
 /** Ends a process in order, and after five seconds in any way. */
 export const stop = async (child: ChildProcess): Promise<void> => {

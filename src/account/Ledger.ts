@@ -10,7 +10,7 @@ import { toStoreUnavailable } from "../store/StoreError.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as GroupWriter from "./GroupWriter.ts"
 
-export type { RequestFilter, RequestRow, UsageGroup, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
+export type { RequestFilter, RequestRow, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
 
 /** How long to wait before the recovery of an unclean stop is tried again. */
 const retryRecovery = Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("30 seconds")])

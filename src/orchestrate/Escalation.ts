@@ -96,7 +96,7 @@ export type Decision =
   | { readonly type: "stop" }
 
 /** The most models after the first that one call may ask. */
-export const maxHops = 3
+const maxHops = 3
 
 /** Waits for a named time are taken at most so often. */
 const maxWaits = 2
