@@ -373,7 +373,8 @@ const limitReached = (model: ModelCard, detail: string, retryAfterMs: number): D
   model: model.name,
   reason: "cooling_down",
   detail,
-  retryAfterMs
+  retryAfterMs,
+  rateLimited: true
 })
 
 /** Another call is the one probe of the model's half-open circuit. */

@@ -14,16 +14,16 @@ const savedSeconds = 5
 /** What the rate is lowered by, so that the burst is within `perSecond` over half a minute. */
 const steadyPart = 0.8
 
-export interface Purse {
+interface Purse {
   readonly level: number
   /** Monotonic milliseconds. */
   readonly at: number
 }
 
-export const fullPurse = (perSecond: number, now: number): Purse => ({ level: perSecond * savedSeconds, at: now })
+const fullPurse = (perSecond: number, now: number): Purse => ({ level: perSecond * savedSeconds, at: now })
 
 /** The purse after `first` more first calls, and the time since. */
-export const filled = ({ at, level }: Purse, perSecond: number, now: number, first = 0): Purse => ({
+const filled = ({ at, level }: Purse, perSecond: number, now: number, first = 0): Purse => ({
   level: Math.min(perSecond * savedSeconds, level + first * share + Math.max(0, now - at) * perSecond * steadyPart / 1000),
   at: now
 })
@@ -45,7 +45,8 @@ export class RetryBudget extends Context.Service<RetryBudget, {
         first: Effect.sync(() => void (purse = filled(purse, retriesPerSecond, now(), 1))),
         spend: Effect.sync(() => {
           purse = filled(purse, retriesPerSecond, now())
-          if (purse.level < 1) return false
+          // A float's sum of fifths may stay a little below the whole.
+          if (purse.level < 1 - 1e-9) return false
           purse = { ...purse, level: purse.level - 1 }
           return true
         })
