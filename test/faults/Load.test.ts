@@ -28,11 +28,11 @@ describe("more work than there is room for", () => {
     let release = () => {}
     const held = new Promise<void>((resolve) => (release = resolve))
     fake.script({}, { text: "held", delay: { headers: held }, always: true })
-    let answered = 0
-    const answers = Array.from({ length: 300 }, () => hub.chat(ask()).finally(() => answered++))
-    while (answered < 250) await sleep(10)
+    const tally = { answered: 0 }
+    const answers = Array.from({ length: 300 }, () => hub.chat(ask()).finally(() => tally.answered++))
+    while (tally.answered < 250) await sleep(10)
     ok(await hub.get("/health/live"))
-    assert.strictEqual(answered, 250)
+    assert.strictEqual(tally.answered, 250)
     release()
     const all = await Promise.all(answers)
     assert.strictEqual(all.filter(({ status }) => status === 200).length, 50)
@@ -79,10 +79,10 @@ describe("more work than there is room for", () => {
     let release = () => {}
     const held = new Promise<void>((resolve) => (release = resolve))
     fake.script({}, { text: "slow", delay: { headers: held }, always: true })
-    let answered = 0
-    const answers = Array.from({ length: 60 }, () => hub.chat(ask({ model: "m" })).finally(() => answered++))
+    const tally = { answered: 0 }
+    const answers = Array.from({ length: 60 }, () => hub.chat(ask({ model: "m" })).finally(() => tally.answered++))
     // Nobody waits to be refused: those that are served have no answer yet.
-    while (answered < 50) await sleep(10)
+    while (tally.answered < 50) await sleep(10)
     assert.lengthOf(fake.calls, 4)
     release()
     const all = await Promise.all(answers)
