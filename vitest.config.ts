@@ -7,8 +7,6 @@ export default defineConfig({
     pool: "forks",
     maxWorkers: "100%",
     testTimeout: 20_000,
-    // A busy machine can miss a limit that a test sets short.
-    retry: 2,
     hookTimeout: 30_000,
     teardownTimeout: 10_000,
     coverage: {

@@ -15,7 +15,7 @@ interface Result {
 const folder = mkdtempSync(join(tmpdir(), "tokenhub-faults-"))
 const report = join(folder, "report.json")
 const files = [...new Set(rows.flatMap(({ claims }) => claims.map(({ file }) => `test/${file}`)))]
-spawnSync(process.execPath, ["node_modules/vitest/vitest.mjs", "run", "--reporter=dot", "--reporter=json", `--outputFile.json=${report}`, ...files], {
+spawnSync(process.execPath, ["node_modules/vitest/vitest.mjs", "run", "--retry=0", "--reporter=dot", "--reporter=json", `--outputFile.json=${report}`, ...files], {
   stdio: ["ignore", "inherit", "inherit"]
 })
 

@@ -12,6 +12,7 @@ const checks: ReadonlyArray<readonly [name: string, args: ReadonlyArray<string>]
   ["types", [bin("tsc")]],
   ["lint", [bin("oxlint")]],
   ["imports", ["scripts/check-imports.ts"]],
+  ["licences", ["scripts/licences.ts"]],
   ["unused code", [bin("knip"), "--no-progress"]]
 ]
 

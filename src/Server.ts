@@ -72,6 +72,9 @@ export interface Parts {
 /** How long the last answers may take on their way out once everything that ran has ended or was cut. */
 const gracefulShutdownTimeout = "200 millis"
 
+/** Connections that may wait to be accepted: with node's own 511, a burst beyond it waits for seconds in its clients. The system's bound holds too. */
+const backlog = 4096
+
 const handlers = Layer.mergeAll(ChatHttp, OpenAiChatHttp, ModelListHttp, AnthropicMessagesHttp, OpenAiResponsesHttp, EmbeddingsHttp, AdminHttp, SystemHttp.SystemHttp)
 
 const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer)
@@ -106,7 +109,7 @@ const welcome = Layer.effectDiscard(Effect.gen(function*() {
 export const make = (parts: Parts = {}) => {
   const server = NodeServer.make()
   const listener = Layer.unwrap(
-    Effect.map(Settings, ({ host, port }) => NodeHttpServer.layer(() => server, { host, port, gracefulShutdownTimeout }))
+    Effect.map(Settings, ({ host, port }) => NodeHttpServer.layer(() => server, { host, port, backlog, gracefulShutdownTimeout }))
   )
   const orchestration = Orchestrator.layer.pipe(
     Layer.provideMerge(Attempts.layer),

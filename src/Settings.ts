@@ -115,7 +115,7 @@ export const variables = {
   providerConcurrency: integer("TOKENHUB_PROVIDER_CONCURRENCY", "calls to one provider at once", 256, 1, 65_536, "calls"),
   providerQueue: integer("TOKENHUB_PROVIDER_QUEUE", "calls that may wait for one provider", 512, 0, 1_048_576, "calls"),
   processConcurrency: integer("TOKENHUB_PROCESS_CONCURRENCY", "requests at once", 4096, 1, 65_536, "requests"),
-  maxLoopLagMs: integer("TOKENHUB_MAX_LOOP_LAG_MS", "average lag of the event loop above which new work gets 503; 0: never", 200, 0, 60 * second, "milliseconds"),
+  maxLoopLagMs: integer("TOKENHUB_MAX_LOOP_LAG_MS", "average lag of the event loop above which new work gets 503; 0: never", 500, 0, 60 * second, "milliseconds"),
   maxHeapPercent: integer("TOKENHUB_MAX_HEAP_PERCENT", "part of the heap's limit in use from which new work gets 503", 90, 1, 100, "percent"),
   retriesPerSecond: integer("TOKENHUB_RETRIES_PER_SECOND", "upstream calls that may follow failed ones, beside a fifth of the first ones", 10, 0, 1_000_000, "calls a second"),
   healthCheckSeconds: integer("TOKENHUB_HEALTH_CHECK_SECONDS", "between checks of providers whose circuit is open, by their list of models; 0: none", 0, 0, 86_400, "seconds"),

@@ -106,6 +106,8 @@ export const encoder = (facts: AnswerFacts): StreamEncoder => {
   const blocks: Array<Block> = []
   const tools = new Map<number, ToolBlock>()
   let begun = false
+  /** The provider's own stream has told its end. */
+  let stopped = false
   let headOpen = false
   let index = 0
   let stepShown: string | undefined
@@ -207,5 +209,10 @@ export const encoder = (facts: AnswerFacts): StreamEncoder => {
     { event: "error", data: JSON.stringify(errorBody(failure, facts.requestId)) }
   ]
 
-  return { delta, step, end, fail }
+  const passed = ({ event }: Frame): void => void (stopped ||= event === "message_stop")
+
+  // A connection that closed after `stop_reason` brought the whole answer.
+  const endPassed = (): ReadonlyArray<WireEvent> => (stopped ? [] : [event("message_stop", {})])
+
+  return { delta, step, end, endPassed, fail, passed }
 }

@@ -42,8 +42,10 @@ export interface WireEvent {
 
 /** Lowers one stream. Every method gives the events to send now; frames that only open the message come with its first content. */
 export interface StreamEncoder {
-  /** Sees an event of the provider's own that goes to the client as it came, so that `fail` can end what it began. */
+  /** Sees an event of the provider's own that goes to the client as it came, so that `fail` and `endPassed` can end what it began. */
   readonly passed?: (frame: Frame) => void
+  /** What the provider's own stream lacks at its regular end, before the door's `terminal`. */
+  readonly endPassed?: () => ReadonlyArray<WireEvent>
   readonly delta: (delta: Delta) => ReadonlyArray<WireEvent>
   /** A step of a mode, where the client asked for `tokenhub.events`; in the protocol's own place for reasoning, else nothing. */
   readonly step: (event: RunEvent) => ReadonlyArray<WireEvent>

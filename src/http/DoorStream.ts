@@ -123,7 +123,7 @@ export const make = ({ body, door, events, facts, model: requested }: StreamOpti
     },
     end: (result) => [
       ...(events ? send([comment("run.completed", { mode: result.mode, attempts: result.attempts.length, cost_usd: formatUsd(result.cost) })]) : none),
-      ...send(native ? door.terminal : encoding().end(result)),
+      ...send(native ? [...encoding().endPassed?.() ?? [], ...door.terminal] : encoding().end(result)),
       ...held
     ],
     fail: (failure) => send(encoding().fail(failure)),

@@ -34,12 +34,20 @@ const bare = (error: unknown): Error => {
 const withoutTexts = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> =>
   Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? exit : Exit.fail(bare(Cause.squash(exit.cause)))
 
-/** A tracer whose spans end without the texts of errors. */
-const discreet = (tracer: Tracer.Tracer): Tracer.Tracer =>
+/** What callers write as they like, keys in the wrong place too: headers, and the address beyond its route. */
+const strangersWords = /^(?:http\.(?:request|response)\.header\.|url\.(?:full|path|query)$)/
+
+/** A tracer whose spans show nothing that a caller put in headers or the address and, unless prompts are traced, no texts of errors. */
+const discreet = (tracer: Tracer.Tracer, tracePrompts: boolean): Tracer.Tracer =>
   Tracer.make({
     ...tracer,
     span: (options) => {
       const span = tracer.span(options)
+      const attribute = span.attribute.bind(span)
+      span.attribute = (key, value) => {
+        if (!strangersWords.test(key)) attribute(key, value)
+      }
+      if (tracePrompts) return span
       const end = span.end.bind(span)
       span.end = (endTime, exit) => end(endTime, withoutTexts(exit))
       return span
@@ -66,8 +74,7 @@ const traces = (settings: SettingsValues): Layer.Layer<never, SettingsError> => 
       return Layer.effectDiscard(new SettingsError({ message: `An OTEL_ variable is wrong: ${fault}` }))
     })
   )
-  if (settings.tracePrompts) return exporter
-  return Layer.effect(Tracer.Tracer, Effect.map(Tracer.Tracer, discreet)).pipe(Layer.provide(exporter))
+  return Layer.effect(Tracer.Tracer, Effect.map(Tracer.Tracer, (tracer) => discreet(tracer, settings.tracePrompts))).pipe(Layer.provide(exporter))
 }
 
 /** Loggers, log level and, where an OTLP endpoint is set, the tracer. */

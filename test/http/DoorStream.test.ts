@@ -1,11 +1,13 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Delta } from "../../src/domain/Chat.ts"
-import { ModelName, ProviderName } from "../../src/domain/Ids.ts"
+import { makeRequestId, ModelName, ProviderName } from "../../src/domain/Ids.ts"
+import { anthropicMessages } from "../../src/http/AnthropicMessagesWire.ts"
 import * as DoorStream from "../../src/http/DoorStream.ts"
 import type { Emission } from "../../src/http/EventStream.ts"
 import { internal } from "../../src/http/ErrorEnvelope.ts"
 import { openAiChat } from "../../src/http/OpenAiChatWire.ts"
-import type { RunEvent } from "../../src/orchestrate/Run.ts"
+import type { RunEvent, RunResult } from "../../src/orchestrate/Run.ts"
+import { completion, usageOf } from "../support/Doubles.ts"
 
 const call = (model: string): RunEvent => ({
   type: "call.started",
@@ -21,6 +23,19 @@ const frame = (data: object, content: boolean): RunEvent => ({
   frame: { type: "frame", protocol: "openai-chat", data: JSON.stringify(data) },
   content
 })
+
+const result: RunResult = {
+  id: makeRequestId(0),
+  mode: "simple",
+  completion: completion("Hello"),
+  model: ModelName.make("a"),
+  provider: ProviderName.make("p"),
+  usage: usageOf(5, 3),
+  cost: 0n,
+  attempts: [],
+  degraded: null,
+  details: {}
+}
 
 const delta = (piece: Delta, final = true): RunEvent => ({ type: "step.delta", step: final ? "answer" : "plan", delta: piece, final })
 
@@ -40,6 +55,23 @@ describe("the stream of a door", () => {
     assert.deepStrictEqual(dataOf(stream.event(frame({ id: "b2" }, true))), [{ id: "b" }, { id: "b2" }])
     assert.deepStrictEqual(dataOf(stream.event(frame({ id: "b3" }, true))), [{ id: "b3" }])
     assert.deepStrictEqual(stream.headers(), { "x-tokenhub-model": "b", "x-tokenhub-provider": "p", "x-tokenhub-attempts": "2" })
+  })
+
+  it("ends Anthropic's own stream that closed after its stop reason, and no other", () => {
+    const wire = (type: string): RunEvent => ({
+      type: "step.frame",
+      step: "answer",
+      frame: { type: "frame", protocol: anthropicMessages.protocol, event: type, data: JSON.stringify({ type }) },
+      content: true
+    })
+    const ending = (...types: ReadonlyArray<string>) => {
+      const stream = DoorStream.make({ door: anthropicMessages, facts: { requestId: "req_1", created: 1 }, body: {}, model: "auto", events: false })
+      stream.event(call("a"))
+      for (const type of types) stream.event(wire(type))
+      return dataOf(stream.end(result))
+    }
+    assert.deepStrictEqual(ending("message_delta"), [{ type: "message_stop" }])
+    assert.deepStrictEqual(ending("message_delta", "message_stop"), [])
   })
 
   it("does not send what stood in a frame once more", () => {
