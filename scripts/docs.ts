@@ -1,6 +1,7 @@
-/** Writes the parts of README.md that are made from the code: `npm run docs`. */
+/** Writes the parts of README.md and of docs/CLIENTS.md that are made from the code: `npm run docs`. */
 import { readFileSync, writeFileSync } from "node:fs"
 import { variables } from "../src/Settings.ts"
+import { markdown as clientTables } from "../test/matrix/Table.ts"
 
 const cell = (text: string): string => text.replaceAll("|", "\\|")
 
@@ -11,8 +12,21 @@ const variableTable = [
     `| \`${name}\` | ${fallback === undefined ? "required" : fallback === "" ? "none" : `\`${fallback}\``} | ${cell(about)} | ${cell(allowed)} |`)
 ].join("\n")
 
-/** The README with its generated parts made anew. */
-export const generated = (readme: string): string =>
-  readme.replace(/(<!-- variables:[^>]*-->)[^]*?(<!-- \/variables -->)/, (_, open: string, close: string) => `${open}\n\n${variableTable}\n\n${close}`)
+/** A page whose part between the marks `<!-- name: … -->` and `<!-- /name -->` is this text. */
+const filled = (name: string, text: string) => (page: string): string =>
+  page.replace(
+    new RegExp(`(<!-- ${name}:[^>]*-->)[^]*?(<!-- /${name} -->)`),
+    (_, open: string, close: string) => `${open}\n\n${text}\n\n${close}`
+  )
 
-if (import.meta.main) writeFileSync("README.md", generated(readFileSync("README.md", "utf8")))
+/** The README with its generated part made anew. */
+export const generated = filled("variables", variableTable)
+
+/** docs/CLIENTS.md with its generated part made anew. */
+export const generatedClients = filled("clients", clientTables)
+
+if (import.meta.main) {
+  for (const [file, make] of [["README.md", generated], ["docs/CLIENTS.md", generatedClients]] as const) {
+    writeFileSync(file, make(readFileSync(file, "utf8")))
+  }
+}

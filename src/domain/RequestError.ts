@@ -6,11 +6,12 @@ import { Data } from "effect"
 import type { Drop } from "./Candidate.ts"
 import type { Fault } from "./ProviderError.ts"
 
-/** The request itself is wrong. `param` is the path of the field, as `messages[3].content`. */
+/** The request itself is wrong. `param` is the path of the field, as `messages[3].content`; `details` are for programs. */
 export class InvalidRequest extends Data.TaggedError("InvalidRequest")<{
   readonly message: string
   readonly param?: string
   readonly code?: string
+  readonly details?: unknown
 }> {}
 
 /** No model of that name or alias; `near` are names that look like it. */

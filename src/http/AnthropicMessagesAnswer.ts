@@ -95,16 +95,28 @@ const errorTypes: { readonly [status: number]: string } = {
 const errorTypeOf = ({ status, type }: Failure): string =>
   type === "vault_error" ? "api_error" : errorTypes[status] ?? (status < 500 ? "invalid_request_error" : "api_error")
 
+/** The canonical form's fields that have another name here. */
+const fields: { readonly [param: string]: string } = {
+  parallel_tool_calls: "tool_choice.disable_parallel_tool_use",
+  reasoning_effort: "thinking",
+  response_format: "output_config.format",
+  stop: "stop_sequences"
+}
+
 /** A failure in Anthropic's envelope; TokenHub's own facts stand beside its two. */
-export const errorBody: ErrorBodyOf = (failure, requestId) => ({
-  type: "error",
-  error: {
-    type: errorTypeOf(failure),
-    message: failure.message,
-    code: failure.code,
-    param: failure.param ?? null,
-    retryable: failure.retryable,
-    ...(failure.details === undefined ? {} : { details: failure.details })
-  },
-  request_id: requestId
-})
+export const errorBody: ErrorBodyOf = (failure, requestId) => {
+  const { code, details, message, param, retryable } = failure
+  const named = param === undefined ? undefined : fields[param]
+  return {
+    type: "error",
+    error: {
+      type: errorTypeOf(failure),
+      message: param === undefined || named === undefined ? message : message.replace(param, () => named),
+      code,
+      param: named ?? param ?? null,
+      retryable,
+      ...(details === undefined ? {} : { details })
+    },
+    request_id: requestId
+  }
+}

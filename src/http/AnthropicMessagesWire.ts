@@ -162,7 +162,23 @@ const hasBytes = (part: Part): boolean =>
 
 const hasMedia = ({ messages }: ChatRequest): boolean => messages.some(({ content }) => content.some(hasBytes))
 
+/**
+ * Anthropic can hold a conversation under its last answer's id. Here each turn may go to another model, and what it costs is
+ * reserved by what it says, so that every turn brings the whole conversation; told so, Anthropic's SDK goes on without a thread.
+ */
+const refuseThread = ({ thread }: Json): void => {
+  if (thread === undefined || thread === null) return
+  const code = "thread_unsupported_request"
+  throw new InvalidRequest({
+    message: "thread: TokenHub holds no conversations; send all messages with every request",
+    param: "thread",
+    code,
+    details: { error_code: code, unsupported: ["thread"] }
+  })
+}
+
 const callOf = (wire: Api.MessagesRequest, body: Json, headers: HeaderView): DoorCall => {
+  refuseThread(body)
   const unraised: Unraised = []
   const chat: ChatRequest = {
     ...promptOf(wire, body, unraised),

@@ -156,6 +156,8 @@ const detailsOf = (error: RequestError): unknown => {
       return { models: error.drops.map(({ detail, model, reason }) => ({ model, reason, detail })) }
     case "ModelNotFound":
       return error.near.length === 0 ? undefined : { near: error.near }
+    case "InvalidRequest":
+      return error.details
     default:
       return undefined
   }

@@ -1,5 +1,5 @@
 /** A run's answer lowered to OpenAI's response object. */
-import type { FinishReason, Part } from "../domain/Chat.ts"
+import type { Choice, FinishReason, Part } from "../domain/Chat.ts"
 import { totalTokens } from "../domain/Usage.ts"
 import type { RunResult } from "../orchestrate/Run.ts"
 import type { AnswerFacts, Json } from "./Door.ts"
@@ -87,6 +87,12 @@ const incompleteReasons: { readonly [R in FinishReason]?: string } = {
   content_filter: "content_filter"
 }
 
+/** Why a response is not complete. A refusal that has words is complete here; one without is the filter's. */
+const incompleteReasonOf = ({ content, finishReason }: Choice): string | undefined =>
+  finishReason === "refusal" && !content.some((part) => part.type === "refusal")
+    ? incompleteReasons.content_filter
+    : incompleteReasons[finishReason]
+
 const usageOf = ({ usage }: RunResult): Json => ({
   input_tokens: usage.promptTokens,
   input_tokens_details: { cached_tokens: usage.cachedTokens, cache_write_tokens: usage.cacheWriteTokens },
@@ -150,7 +156,7 @@ export const logprobsOf = ({ completion }: RunResult): ReadonlyArray<unknown> =>
 
 /** The response at its end, with these output items. */
 export const ended = (result: RunResult, facts: AnswerFacts, body: Json, output: ReadonlyArray<Json>): Json => {
-  const reason = incompleteReasons[result.completion.finishReason]
+  const reason = incompleteReasonOf(result.completion)
   return {
     ...begun(facts, body),
     status: reason === undefined ? "completed" : "incomplete",

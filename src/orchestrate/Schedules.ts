@@ -1,5 +1,5 @@
 /** Every wait between upstream calls has its name here. */
-import { Data, Duration, Effect, Schedule } from "effect"
+import { Data, Duration, Effect, Random, Schedule } from "effect"
 
 /** A call is worth another try; `waitMs` is set where the upstream named the time. */
 export class TryAgain extends Data.TaggedError("TryAgain")<{ readonly on: "same_model" | "next_model"; readonly waitMs?: number }> {}
@@ -7,16 +7,23 @@ export class TryAgain extends Data.TaggedError("TryAgain")<{ readonly on: "same_
 const longestBackoff = Duration.seconds(8)
 
 /**
- * Between two tries of the same model: 250 ms, 500 ms, 1 s, … with jitter, at most 8 s; or exactly what the upstream asked
- * for. How often is `Escalation.decide`'s to say.
+ * As long as the upstream asked for and up to a tenth more, so that those who were told the same time do not come back in one
+ * moment. A millisecond at least: a timer may fire a little early, and the model would still be cooling.
+ */
+const named = (waitMs: number) =>
+  Effect.map(Random.next, (spread) => Duration.millis(waitMs + 1 + spread * Math.min(waitMs / 10, 1000)))
+
+/**
+ * Between two tries of the same model: 250 ms, 500 ms, 1 s, … with jitter, at most 8 s; or what the upstream asked for. How
+ * often is `Escalation.decide`'s to say.
  */
 export const retry = Schedule.exponential("250 millis").pipe(
   Schedule.jittered,
   Schedule.setInputType<unknown>(),
   Schedule.modifyDelay(({ input, duration }) =>
-    Effect.succeed(
-      input instanceof TryAgain && input.waitMs !== undefined ? Duration.millis(input.waitMs) : Duration.min(duration, longestBackoff)
-    )
+    input instanceof TryAgain && input.waitMs !== undefined
+      ? named(input.waitMs)
+      : Effect.succeed(Duration.min(duration, longestBackoff))
   )
 )
 

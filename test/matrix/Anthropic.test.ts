@@ -1,0 +1,4 @@
+import { anthropic } from "./clients/Anthropic.ts"
+import { matrix } from "./Matrix.ts"
+
+matrix("anthropic", anthropic)

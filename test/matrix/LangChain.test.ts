@@ -1,0 +1,4 @@
+import { langChain } from "./clients/LangChain.ts"
+import { matrix } from "./Matrix.ts"
+
+matrix("langChain", langChain)

@@ -1,0 +1,4 @@
+import { openAiChat } from "./clients/OpenAiChat.ts"
+import { matrix } from "./Matrix.ts"
+
+matrix("openAiChat", openAiChat)

@@ -1,0 +1,4 @@
+import { openAiResponses } from "./clients/OpenAiResponses.ts"
+import { matrix } from "./Matrix.ts"
+
+matrix("openAiResponses", openAiResponses)
