@@ -1,17 +1,17 @@
 /** The whole HTTP contract: every group of routes, inside the one middleware that all of them have. */
 import { HttpApi, OpenApi } from "effect/http-api"
 import manifest from "../../package.json" with { type: "json" }
-import { adminGroups, withNames } from "./AdminApi.ts"
-import { AnthropicMessagesApi } from "./AnthropicMessagesApi.ts"
-import { ChatApi } from "./ChatApi.ts"
-import { EmbeddingsApi } from "./EmbeddingsApi.ts"
-import { ModelListApi } from "./ModelListApi.ts"
-import { OpenAiChatApi } from "./OpenAiChatApi.ts"
-import { OpenAiResponsesApi } from "./OpenAiResponsesApi.ts"
+import { adminGroups, withNames } from "./admin/AdminApi.ts"
+import { AnthropicMessagesApi } from "./anthropic/AnthropicMessagesApi.ts"
+import { ChatApi } from "./chat/ChatApi.ts"
+import { EmbeddingsApi } from "./openai/EmbeddingsApi.ts"
+import { ModelListApi } from "./openai/ModelListApi.ts"
+import { OpenAiChatApi } from "./openai/OpenAiChatApi.ts"
+import { OpenAiResponsesApi } from "./openai/OpenAiResponsesApi.ts"
 import { Route } from "./Route.ts"
 import * as RouteTable from "./RouteTable.ts"
 import * as RunOptionsApi from "./RunOptionsApi.ts"
-import { SystemApi } from "./SystemApi.ts"
+import { SystemApi } from "./system/SystemApi.ts"
 
 export const Api = HttpApi.make("tokenhub")
   .add(ChatApi)

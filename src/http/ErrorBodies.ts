@@ -1,8 +1,8 @@
 /** Which client protocol an error is told in, by the route. */
-import { errorBody } from "./AnthropicMessagesAnswer.ts"
+import { errorBody } from "./anthropic/AnthropicMessagesAnswer.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import type { ErrorBodyOf } from "./Failure.ts"
-import { errorBody as responsesErrorBody } from "./OpenAiResponsesErrors.ts"
+import { errorBody as responsesErrorBody } from "./openai/OpenAiResponsesErrors.ts"
 
 const byPrefix: ReadonlyArray<readonly [prefix: string, body: ErrorBodyOf]> = [
   ["/v1/messages", errorBody],

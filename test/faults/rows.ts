@@ -57,7 +57,7 @@ export const rows: ReadonlyArray<Row> = [
     [matrix]: ["25: error before content in a 200", "25: an error event after content is handed on, and the stream ends"]
   }),
   row(26, "no first token", { [matrix]: "26: no first token", [vendors]: ["26: no headers", "26: slow headers"] }),
-  row(27, "stream stalls", { [matrix]: "27: a stall ends with an error event", "http/Streaming.test.ts": "shows that it lives while the upstream is silent" }),
+  row(27, "stream stalls", { [matrix]: "27: a stall ends with an error event", "http/chat/Streaming.test.ts": "shows that it lives while the upstream is silent" }),
   row(28, "endless or dripping stream", { [matrix]: ["28: endless answer", "28: dripping answer", "28: a stream without an end is cut"] }),
   row(29, "broken compression", { [matrix]: "29: broken compression" }),
   row(30, "decompression bomb, stacked encodings", { [matrix]: ["30: decompression bomb", "30: stacked encodings"] }),
@@ -76,9 +76,9 @@ export const rows: ReadonlyArray<Row> = [
     [vendors]: "41: ${vendor}'s usage that is ${lie} is replaced by an estimate and marked"
   }),
   row(42, "upstream echoes our key", { [matrix]: "42: echoed key", [vendors]: "42: a key that ${vendor} echoes is scrubbed (${mode})" }),
-  row(43, "client leaves before the first byte", { "http/Streaming.test.ts": "before the first byte: the upstream is cancelled within a second, the row says 499" }),
-  row(44, "client leaves after", { "http/Streaming.test.ts": "in mid-stream: the upstream is cancelled within a second, and what was used is booked" }),
-  row(45, "slow reader", { "http/Streaming.test.ts": "pauses the upstream, and is cut when it takes nothing" }),
+  row(43, "client leaves before the first byte", { "http/chat/Streaming.test.ts": "before the first byte: the upstream is cancelled within a second, the row says 499" }),
+  row(44, "client leaves after", { "http/chat/Streaming.test.ts": "in mid-stream: the upstream is cancelled within a second, and what was used is booked" }),
+  row(45, "slow reader", { "http/chat/Streaming.test.ts": "pauses the upstream, and is cut when it takes nothing" }),
   row(46, "SIGTERM with streams open", {
     "http/Drain.test.ts": ["is not ready, takes no new work, and lets the stream end", "cuts a stream that is still there when the time is up, with an error event"]
   }),
@@ -100,7 +100,7 @@ export const rows: ReadonlyArray<Row> = [
     "http/Authentication.test.ts": "is throttled after five wrong ones, and a missing one is no guess",
     "account/GuessThrottle.test.ts": "are free four times; the fifth locks the address for a second, each further one twice as long, up to five minutes"
   }),
-  row(55, "vault locked", { "http/AdminVault.test.ts": "locks and unlocks; vault-keyed providers answer 503 meanwhile, and a wrong password is noticed" }),
+  row(55, "vault locked", { "http/admin/AdminVault.test.ts": "locks and unlocks; vault-keyed providers answer 503 meanwhile, and a wrong password is noticed" }),
   row(56, "two writers change the same row", {
     [store]: "56: of two changes of the password at once one wins, and the other is refused",
     "vault/Vault.test.ts": "makes a change a conflict; the next try is on what it left",

@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Delta } from "../../src/domain/Chat.ts"
 import { makeRequestId, ModelName, ProviderName } from "../../src/domain/Ids.ts"
-import { anthropicMessages } from "../../src/http/AnthropicMessagesWire.ts"
+import { anthropicMessages } from "../../src/http/anthropic/AnthropicMessagesWire.ts"
 import * as DoorStream from "../../src/http/DoorStream.ts"
 import type { Emission } from "../../src/http/EventStream.ts"
 import { internal } from "../../src/http/ErrorEnvelope.ts"
-import { openAiChat } from "../../src/http/OpenAiChatWire.ts"
+import { openAiChat } from "../../src/http/openai/OpenAiChatWire.ts"
 import type { RunEvent, RunResult } from "../../src/orchestrate/Run.ts"
 import { completion, usageOf } from "../support/Doubles.ts"
 

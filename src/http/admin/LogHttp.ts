@@ -1,0 +1,96 @@
+import { Clock, Effect } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { AuditLog } from "../../account/AuditLog.ts"
+import { Backup } from "../../account/Backup.ts"
+import type { Told } from "../../account/Events.ts"
+import { Events } from "../../account/Events.ts"
+import { Ledger } from "../../account/Ledger.ts"
+import { NotFound } from "../../domain/RequestError.ts"
+import { Settings } from "../../Settings.ts"
+import { audited } from "./AdminAudit.ts"
+import { fileHeaders, pageOf, present } from "./AdminWire.ts"
+import { Api } from "../Api.ts"
+import { Drain } from "../Drain.ts"
+import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import * as EventStream from "../EventStream.ts"
+import { shownAlert, shownAttempt, shownChange, shownRequest, shownUsage, totalsOf } from "./LogWire.ts"
+
+const defaultLimit = 50
+
+/** How far behind an answer may be: what can't be written within this time is not waited for. */
+const mostBehind = "500 millis"
+
+/** `/admin/requests`, `/admin/usage`, `/admin/events`, `/admin/audit` and `/admin/backup`. */
+export const LogHttp = HttpApiBuilder.group(
+  Api,
+  "log",
+  Effect.fnUntraced(function*(handlers) {
+    const backup = yield* Backup
+    const changes = yield* AuditLog
+    const drain = yield* Drain
+    const events = yield* Events
+    const ledger = yield* Ledger
+    const record = yield* audited
+    const { heartbeatMs, streamIdleTimeoutMs } = yield* Settings
+
+    const upToDate = Effect.timeoutOption(ledger.flush, mostBehind)
+
+    return handlers
+      .handle("requests", ({ query: { limit = defaultLimit, ...filter } }) =>
+        Effect.gen(function*() {
+          yield* upToDate
+          const { items, next } = pageOf(yield* ledger.requests({ ...present(filter), limit: limit + 1 }), limit)
+          return { requests: items.map(shownRequest), next: next?.id ?? null }
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("request", ({ params }) =>
+        Effect.gen(function*() {
+          yield* upToDate
+          const found = yield* ledger.request(params.id)
+          if (found === undefined) return yield* new NotFound({ message: `No request '${params.id}'` })
+          return { ...shownRequest(found.row), attempts: found.attempts.map(shownAttempt) }
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("usage", ({ query: { group_by: groupBy = "model", ...rest } }) =>
+        Effect.gen(function*() {
+          yield* upToDate
+          const rows = yield* ledger.usage({ groupBy, ...present(rest) })
+          return { rows: rows.map(shownUsage), totals: totalsOf(rows) }
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("events", ({ request }) =>
+        Effect.gen(function*() {
+          const next = yield* events.watch
+          return yield* EventStream.respond({
+            request,
+            heartbeatMs,
+            stallMs: streamIdleTimeoutMs,
+            produce: (emit) =>
+              next.pipe(
+                Effect.flatMap((settled) => Effect.forEach(eventsOf(settled), emit, { discard: true })),
+                Effect.forever,
+                Effect.raceFirst(drain.begun)
+              )
+          })
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("audit", ({ query: { before, limit = defaultLimit } }) =>
+        Effect.gen(function*() {
+          const rows = yield* changes.page({ limit: limit + 1, ...(before === undefined ? {} : { before }) })
+          const { items, next } = pageOf(rows, limit)
+          return { changes: items.map(shownChange), next: next?.id ?? null }
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("backup", () =>
+        Effect.gen(function*() {
+          const file = yield* record(backup.file, ({ length }) => ({
+            action: "backup.create",
+            target: "database",
+            after: { bytes: length }
+          }))
+          const headers = fileHeaders("tokenhub", "db", yield* Clock.currentTimeMillis)
+          return HttpServerResponse.uint8Array(file, { contentType: "application/vnd.sqlite3", headers })
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+  })
+)
+
+const eventsOf = (told: Told): ReadonlyArray<EventStream.Emission> => [
+  ...(told.missed === 0 ? [] : [EventStream.named("dropped", { missed: told.missed })]),
+  told.type === "request" ? EventStream.named("request", shownRequest(told.row)) : EventStream.named("budget.alert", shownAlert(told.alert))
+]

@@ -1,0 +1,92 @@
+import { Clock, Effect, Redacted } from "effect"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { HealthBoard } from "../../route/HealthBoard.ts"
+import { Vault } from "../../vault/Vault.ts"
+import { audited } from "./AdminAudit.ts"
+import { fileHeaders, fingerprint } from "./AdminWire.ts"
+import { Api } from "../Api.ts"
+import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+
+const rotated = "The admin password was changed: change TOKENHUB_ADMIN_PASSWORD too, or the next start is locked"
+
+/** `/admin/vault`. */
+export const VaultHttp = HttpApiBuilder.group(
+  Api,
+  "vault",
+  Effect.fnUntraced(function*(handlers) {
+    const vault = yield* Vault
+    const board = yield* HealthBoard
+    const record = yield* audited
+
+    /** The vault's generation after a change: with it a rollback of the whole file shows in the audit log. */
+    const generation = Effect.map(vault.status, ({ generation }) => Number(generation))
+
+    /** Carries a change of the vault out and records it with the generation that it led to. */
+    const change = <A, E>(action: string, target: string, effect: Effect.Effect<A, E>, after?: (result: A) => object) =>
+      Effect.map(
+        record(Effect.flatMap(effect, (result) => Effect.map(generation, (now) => ({ result, now }))), ({ now, result }) => ({
+          action,
+          target,
+          after: { ...after?.(result), generation: now }
+        })),
+        ({ result }) => result
+      )
+
+    return handlers
+      .handle("status", () =>
+        Effect.map(vault.status, ({ corrupt, generation, iterations, secrets, state }) => ({
+          state,
+          generation: Number(generation),
+          secrets,
+          iterations,
+          corrupt
+        })))
+      .handle("lock", () => change("vault.lock", "vault", vault.lock))
+      .handle("unlock", ({ payload }) =>
+        change("vault.unlock", "vault", vault.unlock(payload.password)).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("rotate", ({ payload }) => {
+        const { new_password: newPassword, old_password: oldPassword, rekey = false } = payload
+        return change("vault.rotate", "vault", vault.rotate({ oldPassword, newPassword, rekey }), () => ({ rekey })).pipe(
+          Effect.as(HttpServerResponse.empty({ status: 204, headers: { "x-tokenhub-notice": rotated } })),
+          Effect.catch(ErrorEnvelope.respond)
+        )
+      })
+      .handle("export", ({ payload }) =>
+        Effect.gen(function*() {
+          const file = yield* change("vault.export", "vault", vault.export(payload.passphrase))
+          const headers = fileHeaders("tokenhub-vault", "thx", yield* Clock.currentTimeMillis)
+          return HttpServerResponse.uint8Array(file, { contentType: "application/octet-stream", headers })
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("import", ({ payload }) =>
+        Effect.gen(function*() {
+          const { dry_run: dryRun = false, passphrase } = payload
+          const given = vault.import({ passphrase, data: importBytes(payload.data), dryRun })
+          const counts = yield* dryRun ? given : change("vault.import", "vault", given, (counts) => counts)
+          return { ...counts, dry_run: dryRun }
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("putSecret", ({ params, payload }) =>
+        Effect.gen(function*() {
+          const name = params.name
+          const print = { fingerprint: fingerprint(Redacted.value(payload.value)) }
+          yield* change("secret.put", name, vault.put(name, payload.value), () => print)
+          const provider = providerOf(name)
+          if (provider !== undefined) yield* board.forget(provider)
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("removeSecret", ({ params }) =>
+        change("secret.remove", params.name, vault.remove(params.name)).pipe(Effect.catch(ErrorEnvelope.respond)))
+  })
+)
+
+/** The provider instance whose key a secret is. */
+const providerOf = (secret: string): string | undefined => /^provider\/(.+)$/s.exec(secret)?.[1]
+
+/** How a file starts: an export's bytes, their base64, or the JSON of the Python generation. */
+const isFile = (bytes: Buffer): boolean => /^(?:THX1|VEhY|\s*\{)/.test(bytes.subarray(0, 64).toString("latin1"))
+
+/** The file's bytes, whether the field holds its text, its base64, or its JSON. */
+const importBytes = (data: string | { readonly [name: string]: unknown }): Uint8Array => {
+  if (typeof data !== "string") return Buffer.from(JSON.stringify(data), "utf8")
+  const decoded = Buffer.from(data, "base64")
+  return isFile(decoded) ? decoded : Buffer.from(data.trim(), "utf8")
+}

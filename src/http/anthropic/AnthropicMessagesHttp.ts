@@ -1,0 +1,48 @@
+import { Effect } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import { InvalidRequest } from "../../domain/RequestError.ts"
+import { Modes } from "../../orchestrate/Mode.ts"
+import { Router } from "../../route/Router.ts"
+import { TokenCounter } from "../../route/TokenCounter.ts"
+import { Settings } from "../../Settings.ts"
+import { anthropicMessages, decodeCount } from "./AnthropicMessagesWire.ts"
+import { Api } from "../Api.ts"
+import { Caller } from "../Authentication.ts"
+import { readJson, tooLarge } from "../BodyLimit.ts"
+import * as DoorHttp from "../DoorHttp.ts"
+import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { isRecord, schemaFields } from "../Json.ts"
+import * as RunHttp from "../RunHttp.ts"
+import * as RunOptions from "../RunOptions.ts"
+
+/** `/v1/messages`, and `/v1/messages/count_tokens`, which is answered from here, whichever provider would be asked. */
+export const AnthropicMessagesHttp = HttpApiBuilder.group(
+  Api,
+  "anthropicMessages",
+  Effect.fnUntraced(function*(handlers) {
+    const modes = yield* Modes
+    const router = yield* Router
+    const counter = yield* TokenCounter
+    const { maxBodyBytes } = yield* Settings
+    const serve = yield* DoorHttp.make
+
+    const count = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+      const { bytes, value } = yield* readJson(request, schemaFields)
+      if (!isRecord(value)) return yield* new InvalidRequest({ message: "The body must be a JSON object" })
+      const { tokenhub, ...body } = value
+      const { chat, media, model } = yield* Effect.fromResult(decodeCount(body, request.headers))
+      if (bytes > maxBodyBytes && !media) return yield* tooLarge(maxBodyBytes)
+      const options = yield* Effect.fromResult(
+        RunOptions.read({ headers: request.headers, model, tokenhub, modes: modes.names, refinements: 0 })
+      )
+      yield* RunHttp.checkNames(router, yield* Caller, options)
+      return HttpServerResponse.jsonUnsafe({ input_tokens: yield* counter.count(chat) })
+    })
+
+    return handlers
+      .handleRaw("messages", serve(anthropicMessages))
+      .handleRaw("countTokens", ({ request }) => Effect.catch(count(request), ErrorEnvelope.respond))
+  })
+)

@@ -1,0 +1,90 @@
+import type { Scope } from "effect"
+import { Effect } from "effect"
+import type { HttpServerRequest } from "effect/http"
+import { HttpServerResponse } from "effect/http"
+import { HttpApiBuilder } from "effect/http-api"
+import type { RequestError } from "../../domain/RequestError.ts"
+import { Modes } from "../../orchestrate/Mode.ts"
+import { Orchestrator } from "../../orchestrate/Orchestrator.ts"
+import type { RunRequest, RunResult } from "../../orchestrate/Run.ts"
+import { Router } from "../../route/Router.ts"
+import { Settings } from "../../Settings.ts"
+import { Api } from "../Api.ts"
+import { Caller } from "../Authentication.ts"
+import { readJson, tooLarge } from "../BodyLimit.ts"
+import * as ChatAnswer from "./ChatAnswer.ts"
+import * as ChatWire from "./ChatWire.ts"
+import { Drain } from "../Drain.ts"
+import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import * as EventStream from "../EventStream.ts"
+import { schemaFields } from "../Json.ts"
+import { RequestContext } from "../RequestContext.ts"
+import * as RunHttp from "../RunHttp.ts"
+
+type Response = HttpServerResponse.HttpServerResponse
+
+/** `POST /v1/chat`. The body is parsed once, here; the contract's schema decodes it in `ChatWire`. */
+export const ChatHttp = HttpApiBuilder.group(
+  Api,
+  "chat",
+  Effect.fnUntraced(function*(handlers) {
+    const drain = yield* Drain
+    const modes = yield* Modes
+    const orchestrator = yield* Orchestrator
+    const router = yield* Router
+    const { heartbeatMs, maxBodyBytes, streamIdleTimeoutMs } = yield* Settings
+
+    const read = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+      const body = yield* readJson(request, schemaFields)
+      const call = yield* Effect.fromResult(ChatWire.decode(body.value, request.headers, modes.names))
+      if (body.bytes > maxBodyBytes && !call.media) return yield* tooLarge(maxBodyBytes)
+      return call
+    })
+
+    /** The stream begins as the first call leaves: what fails before is told as an HTTP status, not as an event. */
+    const stream = (request: HttpServerRequest.HttpServerRequest, run: RunRequest): Effect.Effect<Response, RequestError, Scope.Scope> =>
+      Effect.suspend(() => {
+        const held = [ChatAnswer.started(run.id, run.mode)]
+        let begun = false
+        return EventStream.respond({
+          request,
+          heartbeatMs,
+          stallMs: streamIdleTimeoutMs,
+          headers: () => ({}),
+          produce: (emit) => {
+            const send = (told: EventStream.Emission | undefined) => {
+              begun = true
+              return Effect.forEach([...held.splice(0), ...(told === undefined ? [] : [told])], emit, { discard: true })
+            }
+            return orchestrator.run({ ...run, cut: RunHttp.cutBy(drain) }, ErrorEnvelope.describe, (event) => {
+              const told = ChatAnswer.eventOf(event)
+              if (begun || event.type !== "step.started") return send(told)
+              if (told !== undefined) held.push(told)
+              return Effect.void
+            }).pipe(
+              Effect.flatMap((result) => send(ChatAnswer.completed(result))),
+              Effect.catchCause((cause) =>
+                begun
+                  ? Effect.flatMap(RunHttp.failureOf(cause), (failure) => send(ChatAnswer.failed(failure, run.id)))
+                  : Effect.failCause(cause))
+            )
+          }
+        })
+      })
+
+    return handlers.handleRaw("chat", ({ request }) =>
+      Effect.gen(function*() {
+        const caller = yield* Caller
+        const facts = yield* RequestContext
+        const call = yield* read(request)
+        const run: RunRequest = { ...call, id: facts.id, clientKey: caller.clientKey }
+        yield* RunHttp.checkNames(router, caller, call)
+        facts.taken = true
+        if (call.stream) return yield* stream(request, run)
+        return yield* Effect.map(orchestrator.run(run, ErrorEnvelope.describe), answer)
+      }).pipe(Effect.catch(ErrorEnvelope.respond)))
+  })
+)
+
+const answer = (result: RunResult): Response =>
+  HttpServerResponse.jsonUnsafe(ChatAnswer.answerOf(result), { headers: RunHttp.headersOf(result) })

@@ -1,0 +1,135 @@
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Context, Effect, Layer } from "effect"
+import parsePrometheus from "parse-prometheus-text-format"
+import manifest from "../../../package.json" with { type: "json" }
+import * as Fake from "../../support/FakeProvider.ts"
+import type { Hub } from "../../support/Harness.ts"
+import * as Harness from "../../support/Harness.ts"
+
+class TokenHub extends Context.Service<TokenHub, Hub>()("test/TokenHub") {}
+
+const user = { messages: [{ role: "user", content: "Hello" }] }
+
+layer(Layer.effect(TokenHub, Harness.start()), { excludeTestServices: true, timeout: 20_000 })("the system routes", (it) => {
+  const test = (name: string, run: (hub: Hub) => Promise<void>) =>
+    it.effect(name, () => Effect.flatMap(TokenHub, (hub) => Effect.promise(() => run(hub))))
+
+  test("a fresh instance is healthy, alive and ready", async (hub) => {
+    const health = await hub.get("/health")
+    const { uptime_seconds, ...facts } = health.json
+    assert.isAtLeast(uptime_seconds, 0)
+    assert.deepStrictEqual(facts, { status: "healthy", version: manifest.version, ready: true, reasons: [] })
+    assert.deepStrictEqual((await hub.get("/health/live")).json, { status: "alive" })
+    assert.deepStrictEqual((await hub.get("/health/ready")).json, { ready: true })
+  })
+
+  test("the start says where it listens, where its data lie, and a curl that gets an answer", async (hub) => {
+    assert.strictEqual(hub.printed[0], `TokenHub listens on http://127.0.0.1:${hub.port}`)
+    assert.match(hub.printed[1] ?? "", /\/tokenhub\.db$/)
+    const curl = /curl -s (\S+) -H '([^']+): ([^']+)' -d '([^']+)'/.exec(hub.printed[2] ?? "")
+    const [, url = "", name = "", value = "", body = ""] = curl ?? []
+    const response = await fetch(url, { method: "POST", headers: { [name]: value }, body })
+    assert.strictEqual(response.status, 200)
+    assert.include(hub.printed[3], "mock")
+  })
+
+  test("metrics count by route, and what matched none as other", async (hub) => {
+    await hub.chat(user)
+    await hub.chat({ messages: [] })
+    await hub.get("/no/such/route")
+    await hub.admin("GET", "/providers/nobody")
+    const scrape = await hub.get("/metrics")
+    assert.match(scrape.headers.get("content-type") ?? "", /^text\/plain; version=0\.0\.4/)
+    const requests = parsePrometheus(scrape.text).find(({ name }) => name === "tokenhub_requests_total")
+    const labels = (requests?.metrics ?? []).map(({ labels }) => `${labels?.["endpoint"]} ${labels?.["status"]}`)
+    for (const label of ["/v1/chat 200", "/v1/chat 400", "other 404", "/admin/providers/:name 404"]) assert.include(labels, label)
+    assert.notInclude(scrape.text, "no/such/route")
+  })
+
+  test("the contract is served as OpenAPI and as a page that needs nobody else", async (hub) => {
+    const { json } = await hub.get("/openapi.json")
+    assert.strictEqual(json.info.title, "TokenHub")
+    assert.includeMembers(Object.keys(json.paths), ["/v1/chat", "/health", "/metrics", "/admin/providers"])
+    assert.property(json.paths["/v1/chat"].post.responses, "200")
+    assert.property(json.paths["/v1/chat"].post.responses, "422")
+    const page = await hub.get("/docs")
+    assert.strictEqual(page.status, 200)
+    assert.match(page.headers.get("content-type") ?? "", /^text\/html/)
+    assert.notMatch(page.text.slice(0, 2000), /<script src=|<link [^>]*href="http/)
+  })
+})
+
+describe("readiness", { timeout: 20_000 }, () => {
+  it.live("a locked vault is said at the start and in ready, and health stays 200", () =>
+    Effect.gen(function*() {
+      const folder = yield* Harness.folder
+      const first = yield* Harness.start({ folder })
+      yield* first.stop
+      const hub = yield* Harness.start({ folder, env: { TOKENHUB_ADMIN_PASSWORD: "another good password" } })
+      const ready = yield* Effect.promise(() => hub.get("/health/ready"))
+      assert.strictEqual(ready.status, 503)
+      assert.deepStrictEqual(ready.json.reasons, ["vault_locked"])
+      assert.strictEqual(ready.json.error.code, "not_ready")
+      const health = yield* Effect.promise(() => hub.get("/health"))
+      assert.deepStrictEqual([health.status, health.json.ready], [200, false])
+      assert.isTrue(hub.printed.some((line) => line.includes("vault is locked")))
+      const unlocked = yield* Effect.promise(() => hub.admin("POST", "/vault/unlock", { password: Harness.adminPassword }))
+      assert.strictEqual(unlocked.status, 204, unlocked.text)
+      assert.strictEqual((yield* Effect.promise(() => hub.get("/health/ready"))).status, 200)
+    }).pipe(Effect.scoped))
+})
+
+describe("TOKENHUB_METRICS_TOKEN", () => {
+  it.live("closes /metrics to all who do not carry it", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start({ env: { TOKENHUB_METRICS_TOKEN: "scrape-me" } })
+      const scrape = (headers: Record<string, string>) => Effect.promise(() => hub.get("/metrics", { headers }))
+      assert.strictEqual((yield* scrape({})).json.error.code, "missing_credential")
+      assert.strictEqual((yield* scrape({ authorization: `Bearer ${Harness.adminPassword}` })).json.error.code, "invalid_credential")
+      assert.strictEqual((yield* scrape({ authorization: "Bearer scrape-me" })).status, 200)
+    }).pipe(Effect.scoped))
+})
+
+describe("the log", () => {
+  it.live("has one line for each request, without bodies, paths or credentials", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start({ env: { TOKENHUB_LOG_LEVEL: "info", TOKENHUB_LOG_FORMAT: "json" } })
+      yield* Effect.promise(async () => {
+        const answer = await hub.chat({ messages: [{ role: "user", content: "the-prompt" }] }, { headers: { authorization: "Bearer the-credential" } })
+        const refused = await hub.chat({ messages: [] })
+        await hub.get("/the-path?the-query=1")
+        const lines = () => hub.printed.filter((line) => line.includes("\"request\"")).map((line) => JSON.parse(line))
+        while (lines().length < 3) await new Promise((resolve) => setTimeout(resolve, 5))
+        const [first, second, third] = lines()
+        assert.deepInclude(first, { level: "info", method: "POST", route: "/v1/chat", status: 200, request_id: answer.headers.get("x-request-id") })
+        assert.isAtLeast(first.duration_ms, 0)
+        assert.deepInclude(second, { status: 400, error: "invalid_request", request_id: refused.headers.get("x-request-id") })
+        assert.deepInclude(third, { method: "GET", route: "other", status: 404 })
+        for (const secret of ["the-prompt", "the-credential", "the-path", "the-query", Harness.adminPassword]) assert.notInclude(hub.printed.join(), secret)
+      })
+    }).pipe(Effect.scoped))
+})
+
+describe("TOKENHUB_PROCESS_CONCURRENCY", () => {
+  it.live("bounds what is served at once; the rest is told when to come again, and health answers", () =>
+    Effect.gen(function*() {
+      const fake = yield* Fake.scoped()
+      const hub = yield* Harness.start({ env: { TOKENHUB_PROCESS_CONCURRENCY: "2", TOKENHUB_MOCK: "false" } })
+      yield* Effect.promise(async () => {
+        await hub.admin("POST", "/providers", { name: "p", provider_type: "openai-compatible", api_key: "sk-test", allow_private: true, base_url: fake.url("openai") })
+        await hub.admin("POST", "/models", { name: "m", provider: "p", context_size: 100_000, weight: 1 })
+        let release = () => {}
+        const gate = new Promise<void>((resolve) => (release = resolve))
+        fake.script({}, { text: "one", delay: { headers: gate }, always: true })
+        const both = [hub.chat({ ...user, model: "m" }), hub.chat({ ...user, model: "m" })]
+        while (fake.calls.filter(({ operation }) => operation === "chat").length < 2) await fake.next({})
+        const refused = await hub.chat({ ...user, model: "m" })
+        assert.strictEqual(refused.status, 503)
+        assert.strictEqual(refused.json.error.code, "overloaded")
+        assert.strictEqual(refused.headers.get("retry-after"), "1")
+        assert.strictEqual((await hub.get("/health/ready")).status, 200)
+        release()
+        assert.deepStrictEqual((await Promise.all(both)).map(({ status }) => status), [200, 200])
+      })
+    }).pipe(Effect.scoped))
+})
