@@ -1,17 +1,22 @@
 /**
- * Group commit: everything that waits is written in one transaction, armed by `setImmediate`, so that all requests of one turn
- * of the event loop share a commit. What must not be lost stays queued while the database is unavailable.
+ * Group commit: what somebody waits for is written in one transaction, armed by `setImmediate`, so that all requests of one turn
+ * of the event loop share a commit. What nobody waits for is written in groups of its own, a moment later. What must not be lost
+ * stays queued while the database is unavailable.
  */
 import type { Scope } from "effect"
 import { Clock, Effect, Option, Schedule } from "effect"
 import { StoreUnavailable } from "../domain/RequestError.ts"
+import { retryAfterFailure } from "../domain/Retry.ts"
 import { StoreError } from "../store/StoreError.ts"
 
 /** How long to wait before an unavailable database is tried again: 25 ms, doubling to 1 s. */
 const retryWrites = Schedule.min([Schedule.exponential("25 millis"), Schedule.spaced("1 second")])
 
-/** Rows of one transaction: small, so that a synchronous driver does not hold the event loop. */
+/** Rows of one transaction: few, so that a synchronous driver does not hold the event loop. */
 const groupSize = 200
+
+/** How long what nobody waits for gathers, in milliseconds. */
+const idleMs = 25
 
 /** Writes that may wait. */
 const capacity = 10_000
@@ -30,6 +35,8 @@ interface Entry<W> {
   /** Whoever waits for the commit; without one the write is kept until it is written. */
   readonly resume: Resume | undefined
   cancelled: boolean
+  /** How many rows had been written when the database refused this one. */
+  refusedAfter?: number
 }
 
 export interface GroupWriter<in W> {
@@ -52,34 +59,48 @@ const nextTurn = Effect.callback<void>((resume) => {
 
 /**
  * A writer whose fiber lives as long as the scope; closing the scope writes what is left.
- * `write` gets up to 200 writes, in order, and commits all or none.
+ * `write` gets up to 200 writes, those of `commit` first and else in order, and commits all or none.
  */
 export const make = Effect.fnUntraced(function*<W>(
   write: (writes: ReadonlyArray<W>) => Effect.Effect<void, StoreError>
 ): Effect.fn.Return<GroupWriter<W>, never, Scope.Scope> {
   const clock = yield* Clock.Clock
   const now = () => Number(clock.monotonicTimeNanosUnsafe() / 1_000_000n)
+  /** What somebody waits for. */
+  let commits: Array<Entry<W>> = []
+  /** What is written later, and the marks of flushes. */
   let queue: Array<Entry<W>> = []
   let writing: ReadonlyArray<Entry<W>> = []
   let failingSince: number | undefined
   let failure = ""
+  let written = 0
+  let due: "nothing" | "commits" | "everything" = "nothing"
   let wake: (() => void) | undefined
+  let idle: NodeJS.Timeout | undefined
 
   const impatient = () => failingSince !== undefined && now() - failingSince >= patienceMs
-  const pending = () => queue.length + writing.length
+  const pending = () => commits.length + queue.length + writing.length
   const full = () => pending() >= capacity
   const refusal = (message: string) => Effect.fail(new StoreUnavailable({ message }))
 
-  const push = (entry: Entry<W>) => {
+  const rouse = (what: "commits" | "everything") => {
+    if (due !== "everything") due = what
+    if (wake === undefined) return
+    setImmediate(wake)
+    wake = undefined
+  }
+
+  const later = (entry: Entry<W>) => {
     queue.push(entry)
-    if (wake !== undefined) {
-      setImmediate(wake)
-      wake = undefined
-    }
+    if (isMark(entry) || queue.length >= groupSize) return rouse("everything")
+    idle ??= setTimeout(() => {
+      idle = undefined
+      if (queue.length > 0) rouse("everything")
+    }, idleMs)
   }
 
   const work = Effect.callback<void>((resume) => {
-    if (queue.length > 0) return resume(Effect.void)
+    if (due !== "nothing") return resume(Effect.void)
     wake = () => resume(Effect.void)
   })
 
@@ -91,6 +112,7 @@ export const make = Effect.fnUntraced(function*<W>(
       Effect.catchDefect((cause) =>
         Effect.fail(new StoreError({ kind: "other", message: "The database failed unexpectedly", cause }))),
       Effect.tap(() => {
+        written += writes.length
         if (failingSince === undefined) return Effect.void
         failingSince = undefined
         return Effect.logInfo("The ledger is written again")
@@ -107,16 +129,22 @@ export const make = Effect.fnUntraced(function*<W>(
     failingSince ??= now()
     failure = error.message
     writing = []
-    queue = [...entries, ...queue]
+    // The next try shows by whatever waits whether the database is back.
+    due = "everything"
+    commits = [...entries.filter(mayBeRefused), ...commits]
+    queue = [...entries.filter((entry) => !mayBeRefused(entry)), ...queue]
     if (impatient()) {
-      const waiting = queue
-      queue = waiting.filter((entry) => !mayBeRefused(entry))
-      tell(waiting.filter(mayBeRefused), refusal(error.message))
+      const refused = commits
+      commits = []
+      tell(refused, refusal(error.message))
     }
-    return queue.length === 0
+    return commits.length + queue.length === 0
   }
 
-  /** A row that the database refuses must not hold up the others: each is tried alone. */
+  /**
+   * A row that the database refuses must not hold up the others: each is tried alone. One that nobody waits for is given up once
+   * others were taken that came after its first refusal: then it is not the database.
+   */
   const separately = Effect.fnUntraced(function*(entries: ReadonlyArray<Entry<W>>, error: StoreError) {
     const marks = entries.filter(isMark)
     const rows = entries.filter((entry) => !isMark(entry))
@@ -131,7 +159,7 @@ export const make = Effect.fnUntraced(function*<W>(
     for (const { entry, error } of failed) {
       if (isOutage(error)) later.push(entry)
       else if (entry.resume !== undefined) entry.resume(refusal(error.message))
-      else if (failed.length === rows.length) later.push(entry)
+      else if (failed.length === rows.length && (entry.refusedAfter ??= written) === written) later.push(entry)
       else yield* Effect.logError("The database refuses a row; it is not logged", { reason: error.message, row: entry.write })
     }
     if (later.length > 0) return keepForLater([...later, ...marks], error)
@@ -140,14 +168,23 @@ export const make = Effect.fnUntraced(function*<W>(
     return true
   })
 
-  /** Writes the first group of the queue; false if something of it is left. */
+  /** Takes a group of what is due out of the queues. */
+  const nextGroup = (): ReadonlyArray<Entry<W>> => {
+    const waiting = commits.slice(0, groupSize)
+    commits = commits.slice(groupSize)
+    const rest = due === "everything" ? queue.slice(0, groupSize - waiting.length) : []
+    if (rest.length > 0) queue = queue.slice(rest.length)
+    return [...waiting, ...rest].filter((entry) => !entry.cancelled)
+  }
+
+  /** Writes one group; false if something of it is left. */
   const writeGroup = Effect.uninterruptible(Effect.suspend(() => {
-    const group = queue.slice(0, groupSize).filter((entry) => !entry.cancelled)
-    queue = queue.slice(groupSize)
+    const group = nextGroup()
     writing = group
     return Effect.matchEffect(attempt(group), {
       onSuccess: () => {
         writing = []
+        if (due === "commits" || queue.length === 0) due = commits.length > 0 ? "commits" : "nothing"
         tell(group, Effect.void)
         return Effect.succeed(true)
       },
@@ -158,21 +195,27 @@ export const make = Effect.fnUntraced(function*<W>(
     })
   }))
 
-  const drain = Effect.gen(function*() {
-    while (queue.length > 0) {
-      const before = failingSince
-      if (!(yield* writeGroup)) {
-        if (before === undefined) {
-          yield* Effect.logWarning("The ledger can't be written; writes wait", { reason: failure, pending: pending() })
-        }
-        return yield* Effect.fail("unavailable")
-      }
-      yield* nextTurn
-    }
-  }).pipe(Effect.retry(retryWrites), Effect.orDie)
+  /** Writes what is due, a group a turn of the event loop. */
+  const writeDue: Effect.Effect<void, "unavailable"> = Effect.suspend(() => {
+    if (due === "nothing") return Effect.void
+    const before = failingSince
+    return Effect.flatMap(writeGroup, (done) => {
+      if (done) return Effect.andThen(nextTurn, writeDue)
+      const failed = Effect.fail("unavailable" as const)
+      return before === undefined
+        ? Effect.andThen(Effect.logWarning("The ledger can't be written; writes wait", { reason: failure, pending: pending() }), failed)
+        : failed
+    })
+  })
+
+  const drain = Effect.orDie(retryAfterFailure(writeDue, { schedule: retryWrites, while: () => true }))
 
   yield* Effect.addFinalizer(() =>
-    drain.pipe(
+    Effect.suspend(() => {
+      clearTimeout(idle)
+      due = "everything"
+      return drain
+    }).pipe(
       Effect.interruptible,
       Effect.timeoutOption(closingTime),
       Effect.flatMap(Option.match({
@@ -189,13 +232,14 @@ export const make = Effect.fnUntraced(function*<W>(
         if (full()) return resume(refusal("Too many writes wait for the database"))
         if (impatient() && pending() > 0) return resume(refusal(failure))
         const entry = { write, resume, cancelled: false }
-        push(entry)
+        commits.push(entry)
+        rouse("commits")
         return Effect.sync(() => entry.cancelled = true)
       }),
-    enqueue: (write) => push({ write, resume: undefined, cancelled: false }),
+    enqueue: (write) => later({ write, resume: undefined, cancelled: false }),
     pending,
     full,
-    flush: Effect.callback((resume) => push({ write: undefined, resume: () => resume(Effect.void), cancelled: false }))
+    flush: Effect.callback((resume) => later({ write: undefined, resume: () => resume(Effect.void), cancelled: false }))
   }
 })
 

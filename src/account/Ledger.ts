@@ -4,8 +4,9 @@ import type { Attempt } from "../domain/Attempt.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { StoreUnavailable } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
-import type { LedgerWrite, RequestFilter, RequestRow, Spending, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
+import type { LedgerWrite, Payer, RequestFilter, RequestRow, Spending, UsageQuery, UsageRow } from "../store/LedgerStore.ts"
 import { LedgerStore } from "../store/LedgerStore.ts"
+import type { StoreError } from "../store/StoreError.ts"
 import { toStoreUnavailable } from "../store/StoreError.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import * as GroupWriter from "./GroupWriter.ts"
@@ -24,18 +25,19 @@ const pruneBatches = Schedule.spaced("50 millis")
 /** How long who wants to know what was spent waits for writes that an unavailable database holds up. */
 const spentPatience = "2 seconds"
 
+/** How long who reads the log waits likewise; then it is read as it is. */
+const readPatience = "250 millis"
+
 /** Requests that one batch deletes. */
 const pruneBatch = 200
 
 const dayMs = 86_400_000
 
 export class Ledger extends Context.Service<Ledger, {
-  /** Returns when the row is committed: before the first upstream call leaves. */
-  readonly open: (row: RequestRow) => Effect.Effect<void, StoreUnavailable>
-  /** Returns when the row is committed: before the call leaves. */
-  readonly openAttempt: (requestId: string, attempt: Attempt, reserved: NanoDollars) => Effect.Effect<void, StoreUnavailable>
+  /** Returns when the call and its request are committed as open: before the call leaves. */
+  readonly open: (request: RequestRow, attempt: Attempt, reserved: NanoDollars) => Effect.Effect<void, StoreUnavailable>
   /** Queued; committed with the next group. Never lost by a failing database: it stays queued until it is written. */
-  readonly settleAttempt: (requestId: string, attempt: Attempt) => Effect.Effect<void>
+  readonly settleAttempt: (requestId: string, attempt: Attempt, payer: Payer) => Effect.Effect<void>
   /** Queued likewise. Also for requests that were never opened (refused ones, admin ones): one event row. */
   readonly settle: (row: RequestRow) => Effect.Effect<void>
   /** Called with the row of every request as it is settled; returns how to stop it. */
@@ -85,16 +87,15 @@ export class Ledger extends Context.Service<Ledger, {
       const listeners = new Set<(row: RequestRow) => void>()
       let unlogged = 0
 
+      /** A read after what was queued before, unless an unavailable database holds that up. */
+      const upToDate = <A>(read: Effect.Effect<A, StoreError>): Effect.Effect<A, StoreUnavailable> =>
+        Effect.andThen(Effect.timeoutOption(writer.flush, readPatience), Effect.mapError(read, toStoreUnavailable))
+
       return Ledger.of({
-        open: (row) => {
-          opened.add(row.id)
-          return Effect.onError(writer.commit({ type: "open", row }), () =>
-            Effect.sync(() => opened.delete(row.id)))
-        },
-        openAttempt: (requestId, attempt, reserved) =>
-          writer.commit({ type: "attempt_open", requestId, attempt, reserved }),
-        settleAttempt: (requestId, attempt) =>
-          Effect.sync(() => writer.enqueue({ type: "attempt_settle", requestId, attempt })),
+        open: (row, attempt, reserved) =>
+          Effect.andThen(writer.commit({ type: "open", row, attempt, reserved }), Effect.sync(() => void opened.add(row.id))),
+        settleAttempt: (requestId, attempt, { clientKey, mode }) =>
+          Effect.sync(() => writer.enqueue({ type: "settle_attempt", requestId, attempt, clientKey, mode })),
         settle: (row) =>
           Effect.suspend(() => {
             for (const listener of listeners) listener(row)
@@ -112,9 +113,9 @@ export class Ledger extends Context.Service<Ledger, {
         },
         pending: writer.pending,
         flush: writer.flush,
-        requests: (filter) => Effect.mapError(store.requests(filter), toStoreUnavailable),
-        request: (id) => Effect.mapError(store.request(id), toStoreUnavailable),
-        usage: (query) => Effect.mapError(store.usage(query), toStoreUnavailable),
+        requests: (filter) => upToDate(store.requests(filter)),
+        request: (id) => upToDate(store.request(id)),
+        usage: (query) => upToDate(store.usage(query)),
         spent: (spending) =>
           Effect.andThen(recover, store.spent(spending)).pipe(
             Effect.mapError(toStoreUnavailable),

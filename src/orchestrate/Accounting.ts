@@ -48,11 +48,11 @@ export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings[
       clientKey: request.clientKey,
       attempts: calls,
       keep: (attempt) => void (calls[attempt.index] = attempt),
-      open: (model, firstCall) => {
-        if (opened) return Effect.void
+      mode: request.mode,
+      opening: (model, firstCall) => {
+        if (!opened) row = openRow(row, model, firstCall * BigInt(request.maxSteps))
         opened = true
-        row = openRow(row, model, firstCall * BigInt(request.maxSteps))
-        return ledger.open(row)
+        return row
       },
       timeLeftMs: Effect.map(elapsedMs, (elapsed) => deadlineMs - elapsed)
     }

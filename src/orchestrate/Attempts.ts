@@ -1,6 +1,7 @@
 /** Runs one call of a run, for a completion or for embeddings: route, record, call, and on failure do what Escalation decides. */
 import { Clock, Context, Effect, Exit, Layer, Option, Random } from "effect"
 import { Admission } from "../account/Admission.ts"
+import type { RequestRow } from "../account/Ledger.ts"
 import { Ledger } from "../account/Ledger.ts"
 import type { Attempt, Outcome } from "../domain/Attempt.ts"
 import type { Drop, DropReason } from "../domain/Candidate.ts"
@@ -72,8 +73,9 @@ export interface RunRecord {
   readonly attempts: ReadonlyArray<Attempt>
   /** Appends a call that is about to leave, or replaces it once it is settled. */
   readonly keep: (attempt: Attempt) => void
-  /** Makes sure that the request's own row is on the ledger. */
-  readonly open: (model: ModelCard, firstCall: NanoDollars) => Effect.Effect<void, RequestError>
+  readonly mode: string | null
+  /** The request's own row, as its first call opens it. */
+  readonly opening: (model: ModelCard, firstCall: NanoDollars) => RequestRow
   /** Milliseconds until the run's deadline. */
   readonly timeLeftMs: Effect.Effect<number>
 }
@@ -124,8 +126,7 @@ export class Attempts extends Context.Service<Attempts, {
             const progress: Progress = { characters: 0, firstTokenMs: undefined }
             const elapsedMs = Effect.map(Clock.monotonicTimeNanos, (now) => Number(now - began) / 1e6)
 
-            yield* run.open(model, reserved)
-            yield* ledger.openAttempt(run.id, opened, reserved)
+            yield* ledger.open(run.opening(model, reserved), opened, reserved)
             if (!state.called) yield* retryBudget.first
             state.called = true
             run.keep(opened)
@@ -160,7 +161,7 @@ export class Attempts extends Context.Service<Attempts, {
               cost: costOf(model.price, usage)
             }
             run.keep(settled)
-            yield* ledger.settleAttempt(run.id, settled)
+            yield* ledger.settleAttempt(run.id, settled, run)
             yield* place.settle(usage, settled.cost)
             yield* Metrics.modelCalled({
               model: model.name,

@@ -22,6 +22,9 @@ export class LedgerSqlClient
   extends Context.Service<LedgerSqlClient, SqlClient.SqlClient>()("tokenhub/LedgerSqlClient")
 {}
 
+/** Transactions of the ledger's connection for what runs at every request. */
+export class LedgerBatch extends Context.Service<LedgerBatch, SqliteClient.SqliteBatch>()("tokenhub/LedgerBatch") {}
+
 /** Pages that the thread pool copies in one step of a backup: 8 MiB. */
 const backupPages = 2048
 
@@ -67,8 +70,11 @@ const probe = (sql: SqlClient.SqlClient) =>
     })
   )
 
+/** What the stores write and read through. */
+export type Connections = SqlClient.SqlClient | LedgerSqlClient | LedgerBatch
+
 const open = Effect.fnUntraced(function*(): Effect.fn.Return<
-  Context.Context<Database | SqlClient.SqlClient | LedgerSqlClient>,
+  Context.Context<Database | Connections>,
   StoreError,
   Settings | Scope.Scope
 > {
@@ -79,7 +85,7 @@ const open = Effect.fnUntraced(function*(): Effect.fn.Return<
   const semaphore = yield* Semaphore.make(1)
   const connect = (synchronous: "FULL" | "NORMAL") =>
     SqliteClient.make({ filename: path, pragmas: [...pragmas, `synchronous=${synchronous}`], semaphore })
-  const [sql, ledgerSql] = yield* Effect.all([
+  const [{ client: sql }, ledger] = yield* Effect.all([
     connect("FULL"),
     connect(settings.ledgerSync === "full" ? "FULL" : "NORMAL")
   ]).pipe(Effect.mapError(openingFailed(path)))
@@ -99,7 +105,8 @@ const open = Effect.fnUntraced(function*(): Effect.fn.Return<
   })
   return Context.make(Database, database).pipe(
     Context.add(SqlClient.SqlClient, sql),
-    Context.add(LedgerSqlClient, ledgerSql)
+    Context.add(LedgerSqlClient, ledger.client),
+    Context.add(LedgerBatch, ledger.batch)
   )
 })
 
@@ -116,11 +123,11 @@ export class Database extends Context.Service<Database, {
   readonly location: string
 }>()("tokenhub/Database") {
   /** Opens the file of `TOKENHUB_DB_PATH`; fails with the line that the person who started TokenHub should see. */
-  static readonly layer: Layer.Layer<Database | SqlClient.SqlClient | LedgerSqlClient, StoreError, Settings> = Layer
+  static readonly layer: Layer.Layer<Database | Connections, StoreError, Settings> = Layer
     .effectContext(open())
 
   /** The same on a file of its own, in a folder that goes with the layer. */
-  static readonly layerTest: Layer.Layer<Database | SqlClient.SqlClient | LedgerSqlClient, StoreError> = Layer.unwrap(
+  static readonly layerTest: Layer.Layer<Database | Connections, StoreError> = Layer.unwrap(
     Effect.map(
       Effect.acquireRelease(
         Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "tokenhub-"))),

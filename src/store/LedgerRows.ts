@@ -3,7 +3,6 @@ import type { Attempt, Outcome } from "../domain/Attempt.ts"
 import { ModelName, ProviderName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import type { Usage } from "../domain/Usage.ts"
-import { zero } from "../domain/Usage.ts"
 
 /**
  * A client or admin request, as the log keeps it: the architecture's six fields (timestamp, event type, model, tokens,
@@ -102,6 +101,15 @@ export const attemptColumns = [
   "first_token_ms", "reserved", "cost", ...tokenColumns
 ] as const satisfies ReadonlyArray<keyof AttemptColumns>
 
+/** What a column of the ledger takes. */
+type Value = string | number | bigint | null
+
+/** The columns in the order of `openValues`; those that begin with `of_` are the request's. */
+export const openColumns = [
+  "request_id", "number", "step", "model", "provider", "started_at", "reserved", "of_at", "of_event", "of_endpoint",
+  "of_mode", "of_model", "of_provider", "of_client_key", "of_reserved"
+] as const
+
 const usageValues = (usage: Usage): ReadonlyArray<number> => [
   whole(usage.promptTokens),
   whole(usage.cachedTokens),
@@ -111,8 +119,8 @@ const usageValues = (usage: Usage): ReadonlyArray<number> => [
   usage.estimated ? 1 : 0
 ]
 
-/** `settled`: the row is closed, whatever its status says; else how it ends is not known yet. */
-export const requestValues = (row: RequestRow, settled: boolean): ReadonlyArray<unknown> => [
+/** A settled request, whatever its status says. */
+export const requestValues = (row: RequestRow): ReadonlyArray<Value> => [
   row.id,
   whole(row.at),
   row.event,
@@ -121,34 +129,48 @@ export const requestValues = (row: RequestRow, settled: boolean): ReadonlyArray<
   row.model,
   row.provider,
   row.clientKey,
-  settled ? whole(row.status ?? 0) : null,
-  settled ? row.errorCode : null,
-  settled ? wholeOrNull(row.durationMs) : null,
+  whole(row.status ?? 0),
+  row.errorCode,
+  wholeOrNull(row.durationMs),
   nanos(row.reserved),
-  settled ? nanos(row.cost) : 0n,
-  ...usageValues(settled ? row.usage : zero)
+  nanos(row.cost),
+  ...usageValues(row.usage)
 ]
 
-/** `settled`: else how the call ends is not known yet. */
-export const attemptValues = (
-  requestId: string,
-  attempt: Attempt,
-  reserved: NanoDollars,
-  settled: boolean
-): ReadonlyArray<unknown> => [
+/** A settled call. */
+export const attemptValues = (requestId: string, attempt: Attempt, reserved: NanoDollars): ReadonlyArray<Value> => [
   requestId,
   whole(attempt.index),
   attempt.step,
   attempt.model,
   attempt.provider,
-  settled ? attempt.outcome : null,
-  settled ? attempt.reason ?? null : null,
+  attempt.outcome,
+  attempt.reason ?? null,
   whole(attempt.startedAt),
-  settled ? whole(attempt.durationMs) : 0,
-  settled ? wholeOrNull(attempt.timeToFirstTokenMs) : null,
+  whole(attempt.durationMs),
+  wholeOrNull(attempt.timeToFirstTokenMs),
   nanos(reserved),
-  settled ? nanos(attempt.cost) : 0n,
-  ...usageValues(settled ? attempt.usage : zero)
+  nanos(attempt.cost),
+  ...usageValues(attempt.usage)
+]
+
+/** A call that leaves, and its request: how they end is not known yet. */
+export const openValues = (row: RequestRow, attempt: Attempt, reserved: NanoDollars): ReadonlyArray<Value> => [
+  row.id,
+  whole(attempt.index),
+  attempt.step,
+  attempt.model,
+  attempt.provider,
+  whole(attempt.startedAt),
+  nanos(reserved),
+  whole(row.at),
+  row.event,
+  row.endpoint,
+  row.mode,
+  row.model,
+  row.provider,
+  row.clientKey,
+  nanos(row.reserved)
 ]
 
 const toUsage = (row: UsageColumns): Usage => ({

@@ -1,27 +1,30 @@
 import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
+import type { Statement } from "effect/sql"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { NanoDollars } from "../domain/Money.ts"
-import { LedgerSqlClient } from "./Database.ts"
+import { LedgerBatch, LedgerSqlClient } from "./Database.ts"
 import { settleUnknown } from "./LedgerRecovery.ts"
 import type { AttemptColumns, RequestColumns, RequestRow } from "./LedgerRows.ts"
-import { attemptValues, requestValues, toAttempt, toRequest } from "./LedgerRows.ts"
+import { attemptValues, openValues, requestValues, toAttempt, toRequest } from "./LedgerRows.ts"
 import { ledgerStatements } from "./LedgerStatements.ts"
+import type { Run } from "./SqliteClient.ts"
 import type { StoreError } from "./StoreError.ts"
 import { snapshot, statement, transaction } from "./Transaction.ts"
 import { isUsage, UsageTally } from "./UsageTally.ts"
 
 export type { RequestRow } from "./LedgerRows.ts"
 
+/** Whose usage a call is, beside its model's and provider's. */
+export interface Payer {
+  readonly clientKey: string | null
+  readonly mode: string | null
+}
+
 export type LedgerWrite =
-  | { readonly type: "open"; readonly row: RequestRow }
-  | {
-    readonly type: "attempt_open"
-    readonly requestId: string
-    readonly attempt: Attempt
-    readonly reserved: NanoDollars
-  }
-  | { readonly type: "attempt_settle"; readonly requestId: string; readonly attempt: Attempt }
+  /** A call that is about to leave, and its request. */
+  | { readonly type: "open"; readonly row: RequestRow; readonly attempt: Attempt; readonly reserved: NanoDollars }
+  | ({ readonly type: "settle_attempt"; readonly requestId: string; readonly attempt: Attempt } & Payer)
   | { readonly type: "settle"; readonly row: RequestRow }
 
 export interface RequestFilter {
@@ -83,11 +86,6 @@ const unindexed: ReadonlyMap<string, { readonly value: string | number; readonly
   ["mode", { value: "simple", condition: "mode <> 'simple'" }]
 ])
 
-interface KeyAndMode {
-  readonly client_key: string | null
-  readonly mode: string | null
-}
-
 interface SummedUsage {
   readonly name: string
   readonly bucket: bigint
@@ -99,57 +97,54 @@ interface SummedUsage {
   readonly cost: bigint
 }
 
-const make = Effect.map(LedgerSqlClient, (sql) => {
+const make = Effect.gen(function*() {
+  const batch = yield* LedgerBatch
+  const sql = yield* LedgerSqlClient
   const text = ledgerStatements(sql)
   const safely = Effect.provideService(SqlClient.SafeIntegers, true)
 
-  // Straight to the connection of the transaction: a statement of effect/sql costs more than SQLite's own work on a
-  // row.
-  const inTransaction = Effect.contextWith((context: Context.Context<never>) =>
-    Effect.succeed(Context.getUnsafe(context, sql.transactionService)[0])
-  )
+  const addUsage = (run: Run, tally: UsageTally) => {
+    for (const row of tally.rows()) run(text.usage, row)
+  }
 
-  const addUsage = Effect.fnUntraced(function*(tally: UsageTally) {
-    const connection = yield* inTransaction
-    for (const row of tally.rows()) yield* connection.execute(text.usage, row, undefined)
-  })
-
-  const writeAll = Effect.fnUntraced(function*(writes: ReadonlyArray<LedgerWrite>) {
-    const connection = yield* inTransaction
+  const writeAll = (writes: ReadonlyArray<LedgerWrite>) => (run: Run) => {
     const tally = new UsageTally()
     for (const write of writes) {
       switch (write.type) {
-        case "open": {
-          yield* connection.execute(text.open, requestValues(write.row, false), undefined)
+        case "open":
+          run(text.open, openValues(write.row, write.attempt, write.reserved))
+          break
+        case "settle_attempt": {
+          const { attempt, clientKey, mode, requestId } = write
+          if (run(text.settleAttempt, attemptValues(requestId, attempt, attempt.cost)) === 0) break
+          const { cost, model, provider, startedAt, usage } = attempt
+          tally.add({ at: startedAt, model, provider, clientKey, mode }, { attempts: 1, usage, cost })
           break
         }
-        case "attempt_open": {
-          const values = attemptValues(write.requestId, write.attempt, write.reserved, false)
-          yield* connection.execute(text.attemptOpen, values, undefined)
+        case "settle":
+          run(text.close, [write.row.id])
+          if (run(text.settle, requestValues(write.row)) === 0) break
+          if (isUsage(write.row.event)) tally.add(write.row, { requests: 1 })
           break
-        }
-        case "attempt_settle": {
-          const { attempt } = write
-          const values = attemptValues(write.requestId, attempt, attempt.cost, true)
-          const [settled]: ReadonlyArray<KeyAndMode> = yield* connection.execute(text.attemptSettle, values, undefined)
-          if (settled !== undefined) {
-            const { model, provider, startedAt } = attempt
-            tally.add(
-              { at: startedAt, model, provider, clientKey: settled.client_key, mode: settled.mode },
-              { attempts: 1, usage: attempt.usage, cost: attempt.cost }
-            )
-          }
-          break
-        }
-        case "settle": {
-          const settled = yield* connection.execute(text.settle, requestValues(write.row, true), undefined)
-          if (settled.length > 0 && isUsage(write.row.event)) tally.add(write.row, { requests: 1 })
-          break
-        }
       }
     }
-    yield* addUsage(tally)
-  })
+    addUsage(run, tally)
+  }
+
+  /** Requests that run, as rows of the log: by their first call. */
+  const running = sql`(
+    SELECT request_id AS id, of_at AS at, of_event AS event, of_endpoint AS endpoint, of_mode AS mode, of_model AS model,
+      of_provider AS provider, of_client_key AS client_key, NULL AS status, NULL AS error_code, NULL AS duration_ms, of_reserved AS reserved,
+      0 AS prompt_tokens, 0 AS cached_tokens, 0 AS cache_write_tokens, 0 AS completion_tokens, 0 AS reasoning_tokens, 0 AS estimated, 0 AS cost
+    FROM open_calls WHERE number = 0)`
+
+  /** Calls that run, as rows of `attempts`. */
+  const runningCalls = sql`(
+    SELECT request_id, number, step, model, provider, NULL AS outcome, NULL AS reason, started_at, 0 AS duration_ms, NULL AS first_token_ms,
+      reserved, 0 AS prompt_tokens, 0 AS cached_tokens, 0 AS cache_write_tokens, 0 AS completion_tokens, 0 AS reasoning_tokens,
+      0 AS estimated, 0 AS cost
+    FROM open_calls AS one
+    WHERE NOT EXISTS (SELECT 1 FROM attempts WHERE request_id = one.request_id AND number = one.number))`
 
   const requests = (filter: RequestFilter) => {
     const equals = (column: string, value: string | number | undefined) => {
@@ -171,16 +166,18 @@ const make = Effect.map(LedgerSqlClient, (sql) => {
       ...(filter.since === undefined ? [] : [sql`at >= ${filter.since}`]),
       ...(filter.until === undefined ? [] : [sql`at < ${filter.until}`])
     ]
-    return Effect.map(
-      sql<RequestColumns>`SELECT * FROM requests WHERE ${sql.and(conditions)} ORDER BY id DESC LIMIT ${filter.limit}`,
-      (rows) => rows.map(toRequest)
-    )
+    const from = (table: Statement.Fragment) =>
+      sql<RequestColumns>`SELECT * FROM ${table} WHERE ${sql.and(conditions)} ORDER BY id DESC LIMIT ${filter.limit}`
+    return Effect.map(Effect.all([from(sql`requests`), from(running)]), ([settled, open]) =>
+      [...settled, ...open].toSorted((a, b) => (a.id < b.id ? 1 : -1)).slice(0, filter.limit).map(toRequest))
   }
 
   const request = Effect.fnUntraced(function*(id: string) {
-    const [row] = yield* sql<RequestColumns>`SELECT * FROM requests WHERE id = ${id}`
+    const [row] = yield* sql<RequestColumns>`
+      SELECT * FROM requests WHERE id = ${id} UNION ALL SELECT * FROM ${running} WHERE id = ${id}`
     if (row === undefined) return undefined
-    const attempts = yield* sql<AttemptColumns>`SELECT * FROM attempts WHERE request_id = ${id} ORDER BY number`
+    const attempts = yield* sql<AttemptColumns>`
+      SELECT * FROM attempts WHERE request_id = ${id} UNION ALL SELECT * FROM ${runningCalls} WHERE request_id = ${id} ORDER BY number`
     return { row: toRequest(row), attempts: attempts.map(toAttempt) }
   })
 
@@ -226,20 +223,19 @@ const make = Effect.map(LedgerSqlClient, (sql) => {
   const recover = Effect.fnUntraced(function*(now: number) {
     const tally = new UsageTally()
     const requests = yield* settleUnknown(sql, now, tally)
-    yield* addUsage(tally)
+    for (const row of tally.rows()) yield* sql.unsafe(text.usage, row)
     return requests
   })
 
   const prune = Effect.fnUntraced(function*(before: number, batch: number) {
-    const old = sql`
-      SELECT id FROM requests WHERE at < ${before} AND status IS NOT NULL ORDER BY at, id LIMIT ${batch}`
+    const old = sql`SELECT id FROM requests WHERE at < ${before} ORDER BY at, id LIMIT ${batch}`
     yield* sql`DELETE FROM attempts WHERE request_id IN (${old})`
     const gone = yield* sql`DELETE FROM requests WHERE id IN (${old}) RETURNING 1`
     return gone.length
   })
 
   return LedgerStore.of({
-    write: (writes) => writes.length === 0 ? Effect.void : transaction(sql)(writeAll(writes)),
+    write: (writes) => writes.length === 0 ? Effect.void : statement(batch.transaction(writeAll(writes))),
     requests: (filter) => statement(safely(requests(filter))),
     request: (id) => snapshot(sql)(safely(request(id))),
     usage: (query) => statement(safely(usage(query))),
@@ -265,13 +261,12 @@ export class LedgerStore extends Context.Service<LedgerStore, {
   /** What the settled calls that began in these hours cost. */
   readonly spent: (spending: Spending) => Effect.Effect<NanoDollars, StoreError>
   /**
-   * After an unclean stop, before anything new is written: attempts still open are settled at their reserved maximum as
-   * `unknown`, requests at the sum of their attempts, or at their own maximum where they have none; the number of
-   * requests.
+   * After an unclean stop, before anything new is written: calls still open are settled at their reserved maximum as
+   * `unknown`, their requests at the sum of their calls; the number of requests.
    */
   readonly recover: (now: number) => Effect.Effect<number, StoreError>
   /** Deletes up to `batch` settled requests, with their attempts, older than `before`; the number deleted. */
   readonly prune: (before: number, batch: number) => Effect.Effect<number, StoreError>
 }>()("tokenhub/LedgerStore") {
-  static readonly layer: Layer.Layer<LedgerStore, never, LedgerSqlClient> = Layer.effect(LedgerStore, make)
+  static readonly layer: Layer.Layer<LedgerStore, never, LedgerBatch | LedgerSqlClient> = Layer.effect(LedgerStore, make)
 }

@@ -1,6 +1,7 @@
 /** How the stores read and write: errors as `StoreError`, locks of other programs waited for. */
 import { Effect, Schedule } from "effect"
 import { SqlClient, SqlError } from "effect/sql"
+import { retryAfterFailure } from "../domain/Retry.ts"
 import type { StoreError } from "./StoreError.ts"
 import { toStoreError } from "./StoreError.ts"
 
@@ -14,7 +15,7 @@ const isLocked = (error: unknown): boolean => SqlError.isSqlError(error) && erro
 
 /** A read, or a write of one statement. */
 export const statement = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, StoreError, R> =>
-  effect.pipe(Effect.retry({ schedule: lockWait, while: isLocked }), Effect.mapError(toStoreError))
+  retryAfterFailure(effect, { schedule: lockWait, while: isLocked }).pipe(Effect.mapError(toStoreError))
 
 /** One immediate write transaction: all of it or nothing. Nothing but statements may be awaited inside. */
 export const transaction =

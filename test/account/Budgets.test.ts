@@ -204,12 +204,12 @@ describe("The ledger's sums", () => {
         const attempt: Attempt = {
           index: 0, step: "answer", model: ModelName.make("m"), provider: ProviderName.make("p"), outcome: "ok", startedAt, durationMs: 1, usage: zero, cost
         }
-        yield* ledger.open({
+        const row = {
           id, at: startedAt, event: "chat", endpoint: "/v1/chat", mode: "simple", model: "m", provider: "p", clientKey: key?.id ?? null,
           status: null, errorCode: null, durationMs: null, reserved: BigInt(most), usage: zero, cost: 0n
-        })
-        yield* ledger.openAttempt(id, attempt, BigInt(most))
-        yield* ledger.settleAttempt(id, attempt)
+        }
+        yield* ledger.open(row, attempt, BigInt(most))
+        yield* ledger.settleAttempt(id, attempt, row)
         yield* reservation.value.settle(cost)
       }
       for (const key of keys) {

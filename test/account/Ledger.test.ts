@@ -51,6 +51,11 @@ const until = (condition: () => boolean): Effect.Effect<void> =>
     look()
   })
 
+const payer = { clientKey: null, mode: "simple" }
+
+/** Opens a request with its first call. */
+const open = (ledger: Ledger["Service"], id: string) => ledger.open(rowOf(id), attemptOf(), 50n)
+
 const idsOf = (store: MemoryLedgerStore) => store.groups.flat().map((write) => ("row" in write ? `${write.type} ${write.row.id}` : `${write.type} ${write.requestId}`))
 
 /** The ledger once it has looked for an unclean stop, which it does on its own. */
@@ -68,7 +73,7 @@ describe("The ledger", () => {
     return Effect.gen(function*() {
       const ledger = yield* Ledger
       const ids = Array.from({ length: 1000 }, (_, i) => `req_${i}`)
-      yield* Effect.forEach(ids, (id) => ledger.open(rowOf(id)), { concurrency: "unbounded", discard: true })
+      yield* Effect.forEach(ids, (id) => open(ledger, id), { concurrency: "unbounded", discard: true })
       assert.sameMembers(idsOf(store), ids.map((id) => `open ${id}`))
       assert.isAtMost(store.groups.length, 10)
       assert.isAtMost(Math.max(...store.groups.map((group) => group.length)), 200)
@@ -80,13 +85,12 @@ describe("The ledger", () => {
     const store = memoryLedgerStore()
     return Effect.gen(function*() {
       const ledger = yield* Ledger
-      yield* ledger.open(rowOf("a"))
-      yield* ledger.openAttempt("a", attemptOf(), 50n)
-      assert.deepStrictEqual(idsOf(store), ["open a", "attempt_open a"])
-      yield* ledger.settleAttempt("a", attemptOf({ outcome: "ok" }))
+      yield* open(ledger, "a")
+      assert.deepStrictEqual(idsOf(store), ["open a"])
+      yield* ledger.settleAttempt("a", attemptOf({ outcome: "ok" }), payer)
       yield* ledger.settle(rowOf("a", { status: 200 }))
       yield* ledger.flush
-      assert.deepStrictEqual(idsOf(store).slice(2), ["attempt_settle a", "settle a"])
+      assert.deepStrictEqual(idsOf(store).slice(1), ["settle_attempt a", "settle a"])
     }).pipe(Effect.provide(layerOn(store)))
   })
 
@@ -94,9 +98,9 @@ describe("The ledger", () => {
     const store = memoryLedgerStore()
     return Effect.gen(function*() {
       const ledger = yield* Ledger
-      yield* ledger.open(rowOf("a"))
+      yield* open(ledger, "a")
       store.fault = unavailable
-      yield* ledger.settleAttempt("a", attemptOf({ outcome: "ok" }))
+      yield* ledger.settleAttempt("a", attemptOf({ outcome: "ok" }), payer)
       yield* ledger.settle(rowOf("a", { status: 200 }))
       const flushed = yield* Effect.forkChild(ledger.flush)
       yield* until(() => store.tries > 1)
@@ -107,7 +111,7 @@ describe("The ledger", () => {
       store.fault = undefined
       yield* TestClock.adjust("1 second")
       yield* Fiber.join(flushed)
-      assert.deepStrictEqual(idsOf(store), ["open a", "attempt_settle a", "settle a"])
+      assert.deepStrictEqual(idsOf(store), ["open a", "settle_attempt a", "settle a"])
       assert.strictEqual(ledger.pending(), 0)
     }).pipe(Effect.provide(layerOn(store)), silent)
   })
@@ -117,7 +121,7 @@ describe("The ledger", () => {
     return Effect.gen(function*() {
       const ledger = yield* recovered
       store.fault = unavailable
-      const opening = yield* Effect.forkChild(ledger.open(rowOf("a")))
+      const opening = yield* Effect.forkChild(open(ledger, "a"))
       yield* until(() => store.tries > 0)
       yield* TestClock.adjust("1 second")
       store.fault = undefined
@@ -133,18 +137,19 @@ describe("The ledger", () => {
       const ledger = yield* recovered
       store.fault = unavailable
       yield* ledger.settle(rowOf("event", { status: 400 }))
-      const opening = yield* Effect.forkChild(Effect.flip(ledger.open(rowOf("a"))))
+      const opening = yield* Effect.forkChild(Effect.flip(open(ledger, "a")))
       yield* until(() => store.tries > 0)
       yield* TestClock.adjust("3 seconds")
       const error = yield* Fiber.join(opening)
       assert.strictEqual(error._tag, "StoreUnavailable")
       assert.include(error.message, "busy")
       // The clock stands still here.
-      assert.strictEqual((yield* Effect.flip(ledger.open(rowOf("b"))))._tag, "StoreUnavailable")
+      assert.strictEqual((yield* Effect.flip(open(ledger, "b")))._tag, "StoreUnavailable")
       store.fault = undefined
       yield* TestClock.adjust("1 second")
-      yield* ledger.open(rowOf("c"))
-      assert.deepStrictEqual(idsOf(store), ["settle event", "open c"])
+      yield* open(ledger, "c")
+      yield* ledger.flush
+      assert.sameMembers(idsOf(store), ["settle event", "open c"])
     }).pipe(Effect.provide(layerOn(store)), silent)
   })
 
@@ -152,11 +157,11 @@ describe("The ledger", () => {
     const store = memoryLedgerStore()
     return Effect.gen(function*() {
       const ledger = yield* Ledger
-      yield* ledger.open(rowOf("a"))
+      yield* open(ledger, "a")
       store.fault = unavailable
       yield* Effect.forEach(Array.from({ length: 11_000 }), (_, i) => ledger.settle(rowOf(`event${i}`, { status: 400 })), { discard: true })
       assert.strictEqual(ledger.pending(), 10_000)
-      const error = yield* Effect.flip(ledger.open(rowOf("b")))
+      const error = yield* Effect.flip(open(ledger, "b"))
       assert.strictEqual(error._tag, "StoreUnavailable")
       yield* ledger.settle(rowOf("a", { status: 200 }))
       assert.strictEqual(ledger.pending(), 10_001)
@@ -173,10 +178,15 @@ describe("The ledger", () => {
     return Effect.gen(function*() {
       const ledger = yield* Ledger
       yield* ledger.settle(rowOf("bad1", { status: 400 }))
-      const results = yield* Effect.forEach(["a", "bad2", "b"], (id) => Effect.result(ledger.open(rowOf(id))), { concurrency: "unbounded" })
+      const results = yield* Effect.forEach(["a", "bad2", "b"], (id) => Effect.result(open(ledger, id)), { concurrency: "unbounded" })
       assert.deepStrictEqual(results.map((result) => result._tag), ["Success", "Failure", "Success"])
-      yield* ledger.flush
-      assert.deepStrictEqual(idsOf(store), ["open a", "open b"])
+      const flushed = yield* Effect.forkChild(ledger.flush)
+      yield* until(() => store.tries > 5)
+      const opening = yield* Effect.forkChild(open(ledger, "c"))
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(flushed)
+      yield* Fiber.join(opening)
+      assert.deepStrictEqual(idsOf(store), ["open a", "open b", "open c"])
     }).pipe(Effect.provide(layerOn(store)), silent)
   })
 
@@ -210,7 +220,7 @@ describe("The ledger", () => {
     return Effect.gen(function*() {
       const ledger = yield* recovered
       store.fault = unavailable
-      const opening = yield* Effect.forkChild(ledger.open(rowOf("a")))
+      const opening = yield* Effect.forkChild(open(ledger, "a"))
       yield* until(() => store.tries > 0)
       yield* Fiber.interrupt(opening)
       store.fault = undefined
@@ -280,9 +290,8 @@ describe("The ledger on its database", () => {
       const id = makeRequestId(now)
       const usage = { ...zero, promptTokens: 20, cachedTokens: 5, completionTokens: 200 }
       const row = rowOf(id, { at: now })
-      yield* ledger.open(row)
-      yield* ledger.openAttempt(id, attemptOf({ startedAt: now }), 50n)
-      yield* ledger.settleAttempt(id, attemptOf({ startedAt: now, outcome: "ok", durationMs: 12, usage, cost: 44n }))
+      yield* ledger.open(row, attemptOf({ startedAt: now }), 50n)
+      yield* ledger.settleAttempt(id, attemptOf({ startedAt: now, outcome: "ok", durationMs: 12, usage, cost: 44n }), payer)
       const settled = { ...row, status: 200, durationMs: 15, usage, cost: 44n }
       yield* ledger.settle(settled)
       yield* ledger.settle(settled)

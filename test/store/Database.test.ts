@@ -98,7 +98,7 @@ describe("Database", () => {
           const old = Object.fromEntries(Object.entries(migrations).slice(0, version))
           yield* Effect.scoped(Effect.gen(function*() {
             const semaphore = yield* Semaphore.make(1)
-            const sql = yield* SqliteClient.make({ filename: path, pragmas: ["application_id=1414034786", "journal_mode=WAL"], semaphore })
+            const { client: sql } = yield* SqliteClient.make({ filename: path, pragmas: ["application_id=1414034786", "journal_mode=WAL"], semaphore })
             yield* Migrator.make({})({ loader: Migrator.fromRecord(old), table: migrationsTable }).pipe(Effect.provideService(SqlClient.SqlClient, sql))
             if (version > 0) yield* sql`INSERT INTO settings (name, value) VALUES ('fact', 'kept')`
           }))

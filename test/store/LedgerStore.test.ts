@@ -27,10 +27,9 @@ const attempt = (change: Partial<Attempt> = {}): Attempt => ({
   usage: { ...zero, promptTokens: 10, cachedTokens: 4, completionTokens: 3 }, cost: 60n, ...change
 })
 
-const open = (row: RequestRow): LedgerWrite => ({ type: "open", row })
+const open = (row: RequestRow, of: Attempt = attempt(), reserved = 90n): LedgerWrite => ({ type: "open", row, attempt: of, reserved })
 const settle = (row: RequestRow): LedgerWrite => ({ type: "settle", row: { ...row, status: row.status ?? 200, durationMs: 7 } })
-const openAttempt = (requestId: string, of: Attempt, reserved = 90n): LedgerWrite => ({ type: "attempt_open", requestId, attempt: of, reserved })
-const settleAttempt = (requestId: string, of: Attempt): LedgerWrite => ({ type: "attempt_settle", requestId, attempt: of })
+const settleAttempt = (requestId: string, of: Attempt, clientKey = "k1"): LedgerWrite => ({ type: "settle_attempt", requestId, attempt: of, clientKey, mode: "simple" })
 
 const total = { requests: 1, attempts: 1, promptTokens: 10, cachedTokens: 4, completionTokens: 3, cost: 60n }
 
@@ -42,13 +41,13 @@ describe("LedgerStore", () => {
       const first = attempt({ outcome: "rate_limited", reason: "slow down", timeToFirstTokenMs: 2, cost: 0n })
       const second = attempt({ index: 1, model: ModelName.make("m2"), cost: dear, usage: { ...zero, cacheWriteTokens: 1, reasoningTokens: 2, promptTokens: 1, completionTokens: 2, estimated: true } })
       const row = request("req_1", { reserved: 2n ** 59n, model: null, provider: null })
-      yield* ledger.write([open(row), openAttempt("req_1", first)])
+      yield* ledger.write([open(row, first)])
       assert.deepStrictEqual(yield* ledger.request("req_1"), {
         row,
         attempts: [attempt({ outcome: "unknown", cost: 0n, usage: zero, durationMs: 0 })]
       })
       const settled = { ...row, model: "m2", provider: "p1", status: 200, durationMs: 7, usage: second.usage, cost: dear }
-      yield* ledger.write([settleAttempt("req_1", first), openAttempt("req_1", second), settleAttempt("req_1", second), { type: "settle", row: settled }])
+      yield* ledger.write([settleAttempt("req_1", first), open(row, second), settleAttempt("req_1", second), { type: "settle", row: settled }])
       assert.deepStrictEqual(yield* ledger.request("req_1"), { row: settled, attempts: [first, second] })
       assert.isUndefined(yield* ledger.request("req_2"))
       const [usage] = yield* ledger.usage({ groupBy: "key" })
@@ -59,7 +58,7 @@ describe("LedgerStore", () => {
     Effect.gen(function*() {
       const ledger = yield* LedgerStore
       const row = request("req_1", { cost: 60n })
-      const writes = [open(row), openAttempt("req_1", attempt()), settleAttempt("req_1", attempt()), settle(row)]
+      const writes = [open(row), settleAttempt("req_1", attempt()), settle(row)]
       yield* ledger.write(writes)
       yield* ledger.write([...writes, settleAttempt("req_1", attempt({ cost: 1n })), settle({ ...row, status: 500 })])
       assert.deepStrictEqual(yield* ledger.usage({ groupBy: "model" }), [{ group: "m1", ...total }])
@@ -156,10 +155,9 @@ describe("LedgerStore", () => {
       const ledger = yield* LedgerStore
       yield* ledger.write([
         open(request("req_1", { reserved: 500n })),
-        openAttempt("req_1", attempt()),
         settleAttempt("req_1", attempt()),
-        openAttempt("req_1", attempt({ index: 1 }), 90n),
-        open(request("req_2", { reserved: 500n })),
+        open(request("req_1", { reserved: 500n }), attempt({ index: 1 }), 90n),
+        open(request("req_2", { reserved: 500n }), attempt(), 80n),
         settle(request("req_3"))
       ])
       assert.strictEqual(yield* ledger.recover(start + 1000), 2)
@@ -169,9 +167,9 @@ describe("LedgerStore", () => {
         [500, "unknown", 150n, 10, true]
       )
       assert.deepStrictEqual(recovered?.attempts.map((row) => [row.outcome, row.cost]), [["ok", 60n], ["unknown", 90n]])
-      assert.strictEqual((yield* ledger.request("req_2"))?.row.cost, 500n)
+      assert.strictEqual((yield* ledger.request("req_2"))?.row.cost, 80n)
       const usage = yield* ledger.usage({ groupBy: "model" })
-      assert.deepStrictEqual(usage, [{ group: "m1", ...total, requests: 3, attempts: 2, cost: 650n }])
+      assert.deepStrictEqual(usage, [{ group: "m1", ...total, requests: 3, attempts: 3, cost: 230n }])
       assert.strictEqual(yield* ledger.recover(start + 2000), 0)
       yield* ledger.write([settleAttempt("req_1", attempt({ index: 1 })), settle(request("req_2"))])
       assert.deepStrictEqual(yield* ledger.usage({ groupBy: "model" }), usage)
@@ -198,7 +196,7 @@ describe("LedgerStore", () => {
     name: small,
     hour: small,
     cost: Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })),
-    type: Schema.Literals(["open", "attempt_open", "attempt_settle", "settle"])
+    type: Schema.Literals(["open", "settle_attempt", "settle"])
   })
 
   const toWrite = ({ attempt: index, cost, hour: h, name, request: r, type }: typeof step.Type): LedgerWrite => {
@@ -206,10 +204,9 @@ describe("LedgerStore", () => {
     const row = request(id, { at: start + r * hour, clientKey: `k${r % 2}`, reserved: BigInt(cost) })
     const call = attempt({ index, startedAt: start + h * hour, model: ModelName.make(`m${name}`), cost: BigInt(cost) })
     switch (type) {
-      case "open": return open(row)
+      case "open": return open(row, call, BigInt(cost))
       case "settle": return settle(row)
-      case "attempt_open": return openAttempt(id, call, BigInt(cost))
-      case "attempt_settle": return settleAttempt(id, call)
+      case "settle_attempt": return settleAttempt(id, call, `k${r % 2}`)
     }
   }
 
@@ -252,7 +249,7 @@ describe("LedgerStore", () => {
       yield* ledger.recover(start)
       const settled = yield* agree
       yield* ledger.recover(start)
-      yield* ledger.write(writes.filter((write) => write.type === "open" || write.type === "attempt_open"))
+      yield* ledger.write(writes.filter((write) => write.type === "open"))
       assert.deepStrictEqual(yield* agree, settled)
     }).pipe(Effect.provide(Store.layerTest)), { arbitrary: { runs: 25 } })
 
@@ -270,9 +267,9 @@ describe("LedgerStore", () => {
         for (let n = 1; ; n++) {
           const row = ${row}
           const attempt = ${call}
-          yield* ledger.write([{ type: "open", row }, { type: "attempt_open", requestId: row.id, attempt, reserved: 90n }])
+          yield* ledger.write([{ type: "open", row, attempt, reserved: 90n }])
           yield* say("opened")
-          yield* ledger.write([{ type: "attempt_settle", requestId: row.id, attempt }, { type: "settle", row: { ...row, status: 200, durationMs: 1, cost: 60n } }])
+          yield* ledger.write([{ type: "settle_attempt", requestId: row.id, attempt, clientKey: "k1", mode: "simple" }, { type: "settle", row: { ...row, status: 200, durationMs: 1, cost: 60n } }])
         }
       })`)
       let opened = 0

@@ -5,7 +5,7 @@ import * as SqliteClient from "../../src/store/SqliteClient.ts"
 
 const open = Effect.gen(function*() {
   const semaphore = yield* Semaphore.make(1)
-  const sql = yield* SqliteClient.make({ filename: ":memory:", pragmas: ["foreign_keys=ON"], semaphore })
+  const { client: sql } = yield* SqliteClient.make({ filename: ":memory:", pragmas: ["foreign_keys=ON"], semaphore })
   yield* sql`CREATE TABLE t (id INTEGER PRIMARY KEY, name TEXT UNIQUE, data BLOB) STRICT`
   return sql
 })

@@ -116,8 +116,11 @@ export const memoryLedger = () => {
   const openedAttempts: Array<Attempt> = []
   const settledAttempts: Array<Attempt> = []
   const layer = Layer.mock(Ledger, {
-    open: (row) => Effect.sync(() => void opened.push(row)),
-    openAttempt: (_, attempt) => Effect.sync(() => void openedAttempts.push(attempt)),
+    open: (request, attempt) =>
+      Effect.sync(() => {
+        if (!opened.includes(request)) opened.push(request)
+        openedAttempts.push(attempt)
+      }),
     settleAttempt: (_, attempt) => Effect.sync(() => void settledAttempts.push(attempt)),
     settle: (row) => Effect.sync(() => void settled.push(row)),
     pending: () => 0,
