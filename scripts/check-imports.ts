@@ -26,10 +26,10 @@ const manifest = "../package.json"
 /** The packages of a part that may not use any package it likes. */
 const packages: Readonly<Record<string, RegExp>> = { domain: /^effect(\/|$)/ }
 
-/** What one folder or file alone may use: `module#name` for an import, else an expression. */
-const owners: ReadonlyArray<{ readonly use: RegExp; readonly owner: string }> = [
+/** What one folder or file alone may use, with the parts that it is made of: `module#name` for an import, else an expression. */
+const owners: ReadonlyArray<{ readonly use: RegExp; readonly owner: string; readonly parts?: ReadonlyArray<string> }> = [
   { use: /^(process\.env|process\["env"\]|(node:)?process#env|effect#Config|effect\/Config#.+)$/, owner: "Settings.ts" },
-  { use: /^(undici|(node:)?https)(\/.+)?#/, owner: "provider/Upstream.ts" },
+  { use: /^(undici|(node:)?https)(\/.+)?#/, owner: "provider/Upstream.ts", parts: ["provider/Exchange.ts"] },
   { use: /^(effect\/sql(\/.+)?|node:sqlite|@effect\/sql-.+)#/, owner: "store" },
   { use: /^Metric\.(counter|frequency|gauge|histogram|summary|summaryWithTimestamp|timer)$/, owner: "telemetry/Metrics.ts" }
 ]
@@ -85,8 +85,8 @@ export const violationsOf = (path: string, code: string): ReadonlyArray<string> 
   const { imports, members } = usesOf(parsed, code)
   const faults = imports.flatMap((one) => faultOf(path, one) ?? [])
   const uses = [...imports.map(({ module, name }) => `${module}#${name}`), ...members]
-  for (const { owner, use } of owners) {
-    if (within(path, owner)) continue
+  for (const { owner, parts = [], use } of owners) {
+    if ([owner, ...parts].some((place) => within(path, place))) continue
     for (const found of uses.filter((one) => use.test(one))) faults.push(`only ${owner} may use ${found}`)
   }
   return [...new Set(faults)].map((fault) => `src/${path}: ${fault}`)

@@ -1,19 +1,18 @@
 /** The only place that makes outgoing HTTP: one bounded, guarded, scrubbed connection pool a provider instance. */
-import type { Scope } from "effect"
-import { Cause, Clock, Context, Effect, Layer, Redacted, Result, Semaphore, Stream } from "effect"
-import type { Readable } from "node:stream"
+import { Cause, Clock, Context, Effect, Layer, Redacted, Result, Scope, Stream } from "effect"
 import { buildConnector, Pool } from "undici"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import type { StreamEvent } from "../domain/Chat.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { Settings } from "../Settings.ts"
 import { checkBaseUrl, guardedLookup } from "./EgressGuard.ts"
+import type { Broken, Patience, Sent } from "./Exchange.ts"
+import { Exchange, isSuccess } from "./Exchange.ts"
 import type { ErrorDialect, Headers, Phase } from "./Faults.ts"
 import { answered, ofConnection, ofEvent, ofStatus, scrubbed } from "./Faults.ts"
-import type { ByteReader } from "./ResponseBody.ts"
-import { byteReader, decoded } from "./ResponseBody.ts"
-import type { StreamReader } from "./ServerEvents.ts"
+import type { EventFeed, StreamReader } from "./ServerEvents.ts"
 import { eventFeed, parseJson } from "./ServerEvents.ts"
+import * as Slots from "./Slots.ts"
 
 export interface EndpointOptions {
   readonly card: ProviderCard
@@ -62,14 +61,8 @@ export interface Endpoint {
 /** An answer in one piece begins only once all of it is generated: it gets so many times the time-out of a first token. */
 const wholeAnswerFactor = 10
 
-/** The part of an error's body that is read, in bytes. */
-const longestErrorBody = 64 * 1024
-
 /** How long a connection is kept for the next call, in milliseconds; an upstream's own hint may shorten it. */
 const keepAliveMs = 30_000
-
-/** What is left of an answer after its end mark is read up to here, so that the connection can be used again. */
-const leftover = { limit: 16 * 1024, withinMs: 1000 }
 
 export class Upstream extends Context.Service<Upstream, {
   /** A pool for one provider instance; it takes no more calls once its scope is closed, and ends with its last call. */
@@ -108,7 +101,6 @@ export class Upstream extends Context.Service<Upstream, {
           wholeCallMs: card.timeouts.wholeCallMs ?? settings.wholeCallTimeoutMs,
           bodyBytes: settings.upstreamBodyBytes
         }
-        const wholeAnswerMs = limits.firstByteMs * wholeAnswerFactor
         const connections = card.maxConcurrency ?? settings.providerConcurrency
         const checked = checkBaseUrl(options.baseUrl, allowPrivate)
         if (Result.isFailure(checked)) {
@@ -121,8 +113,7 @@ export class Upstream extends Context.Service<Upstream, {
           connectMs: card.timeouts.connectMs ?? settings.connectTimeoutMs,
           connections
         })
-        const slots = yield* Semaphore.make(connections)
-        let present = 0
+        const slots = Slots.make(connections, settings.providerQueue)
 
         const full = new ProviderError({
           fault: "queue_full",
@@ -132,177 +123,132 @@ export class Upstream extends Context.Service<Upstream, {
         })
 
         /** A place among the calls of this provider, through a queue of bounded length and wait. */
-        const takeSlot = Effect.acquireRelease(
-          Effect.suspend(() => present >= connections + settings.providerQueue ? Effect.fail(full) : Effect.sync(() => void present++)),
-          () => Effect.sync(() => void present--)
-        ).pipe(
-          Effect.andThen(Semaphore.takeScoped(slots, 1)),
-          within(limits.firstByteMs, () => full)
-        )
-
-        const headersOf = (request: UpstreamRequest, accept: string) => ({
-          ...request.headers,
-          accept,
-          "accept-encoding": "identity",
-          "user-agent": "tokenhub",
-          ...(request.body === undefined ? {} : { "content-type": "application/json" }),
-          ...(request.apiKey === undefined ? {} : {
-            [credential.header]: `${credential.scheme === undefined ? "" : `${credential.scheme} `}${Redacted.value(request.apiKey)}`
-          })
+        const takeSlot = Effect.suspend(() => {
+          const taken = Effect.mapError(slots.take, () => full)
+          return slots.free() ? taken : Effect.timeoutOrElse(taken, { duration: limits.firstByteMs, orElse: () => Effect.fail(full) })
         })
 
-        /** Sends the request; the answer is there once its headers are. Its body lives as long as the scope. */
-        const open = Effect.fnUntraced(function*(
-          request: UpstreamRequest,
-          accept: string,
-          patienceMs: number
-        ): Effect.fn.Return<Answer, ProviderError, Scope.Scope> {
-          if (request.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(Redacted.value(request.apiKey))) {
-            return yield* new ProviderError({
-              fault: "authentication",
-              message: `The key of ${card.name} holds characters that no header can carry`,
-              sent: false
+        const sentOf = (request: UpstreamRequest, accept: string): Sent => ({
+          path: joinPath(base.pathname, request.path),
+          headers: {
+            ...request.headers,
+            accept,
+            "accept-encoding": "identity",
+            "user-agent": "tokenhub",
+            ...(request.body === undefined ? {} : { "content-type": "application/json" }),
+            ...(request.apiKey === undefined ? {} : {
+              [credential.header]: `${credential.scheme === undefined ? "" : `${credential.scheme} `}${Redacted.value(request.apiKey)}`
             })
-          }
-          yield* takeSlot
-          const started = yield* nowMs
-          const response = yield* Effect.tryPromise({
-            try: (signal) =>
-              pool.request({
-                method: request.body === undefined ? "GET" : "POST",
-                path: joinPath(base.pathname, request.path),
-                headers: headersOf(request, accept),
-                body: request.body === undefined ? null : JSON.stringify(request.body),
-                signal
-              }),
-            catch: (cause) => ofConnection(card.name, cause, "request")
-          }).pipe(
-            within(Math.min(patienceMs, limits.wholeCallMs), () =>
-              answered("first_token_timeout", `${card.name} did not begin to answer within ${patienceMs} ms`))
-          )
-          const body: Readable = response.body
-          body.on("error", () => {})
-          const end = { inOrder: false }
-          yield* Effect.addFinalizer(() =>
-            Effect.sync(() => {
-              if (body.readableEnded || body.destroyed) return
-              if (!end.inOrder) return void body.destroy()
-              void response.body.dump({ limit: leftover.limit, signal: AbortSignal.timeout(leftover.withinMs) }).catch(() => {})
-            })
-          )
-          const encoding = encodingOf(response.headers)
-          const plain = decoded(body, encoding)
-          if (plain === undefined) {
-            const shown = JSON.stringify(encoding.slice(0, 40))
-            return yield* answered("bad_encoding", `${card.name} sent an answer in the encoding ${shown}, which is refused`)
-          }
-          if (plain !== body) plain.on("error", () => {})
-          const answer: Answer = {
-            status: response.statusCode,
-            headers: response.headers,
-            bytes: byteReader(plain),
-            started,
-            finish: () => void (end.inOrder = plain === body)
-          }
-          if (response.statusCode >= 200 && response.statusCode < 300) return answer
-          const text = yield* readAll(answer, longestErrorBody, "body").pipe(Effect.catch(() => Effect.succeed("")))
-          return yield* ofStatus(
-            request.errors,
-            card.name,
-            response.statusCode,
-            response.headers,
-            parseJson(text),
-            yield* Clock.currentTimeMillis
-          )
+          },
+          body: request.body === undefined ? undefined : JSON.stringify(request.body)
         })
 
-        /** The next bytes, within the idle time-out (or that for the first token) and what is left of the whole call. */
-        const nextBytes = (answer: Answer, phase: Phase, firstToken: boolean): Effect.Effect<Uint8Array | undefined, ProviderError> =>
-          Effect.suspend(() => {
-            const soon = answer.bytes.now()
-            return soon === undefined ? Effect.flatMap(nowMs, (now) => waitForBytes(answer, phase, firstToken, now)) : Effect.succeed(soon)
-          })
-
-        const waitForBytes = (answer: Answer, phase: Phase, firstToken: boolean, now: number) => {
-          const elapsed = now - answer.started
-          const left = limits.wholeCallMs - elapsed
-          const patience = firstToken ? limits.firstByteMs - elapsed : limits.streamIdleMs
-          return answer.bytes.next.pipe(
-            Effect.mapError((cause) => ofConnection(card.name, cause, phase)),
-            within(Math.max(0, Math.min(left, patience)), () =>
-              left <= patience
-                ? tooLong
-                : firstToken
-                ? answered("first_token_timeout", `${card.name} sent no token within ${limits.firstByteMs} ms`)
-                : answered("stream_stalled", `${card.name} sent nothing for ${limits.streamIdleMs} ms`))
-          )
+        /** What broke an exchange, in the provider's name. */
+        const faultOf = (broken: Broken, { status }: Exchange, phase: Phase): ProviderError => {
+          switch (broken.why) {
+            case "failed":
+              return ofConnection(card.name, broken.cause, status === 0 ? "request" : phase)
+            case "too_large":
+              return answered("response_too_large", `${card.name} sent an answer of more than ${limits.bodyBytes} bytes`)
+            case "encoding":
+              return answered("bad_encoding", `${card.name} sent an answer in the encoding ${JSON.stringify(broken.encoding.slice(0, 40))}, which is refused`)
+            case "late":
+              return answered(lateFaults[broken.of], `${card.name} ${late[broken.of](broken.patience)}`)
+          }
         }
 
-        const tooLong = answered("call_timeout", `${card.name} did not end its answer within ${limits.wholeCallMs} ms`)
-        const tooLarge = answered("response_too_large", `${card.name} sent an answer of more than ${limits.bodyBytes} bytes`)
+        /** Sends a request, in a place that is the caller's to give back by `ended`. */
+        const begin = (request: UpstreamRequest, accept: string, firstMs: number): Effect.Effect<Exchange, ProviderError> => {
+          if (request.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(Redacted.value(request.apiKey))) return Effect.fail(unsendable)
+          return Effect.map(takeSlot, () =>
+            new Exchange(pool, sentOf(request, accept), { firstMs, idleMs: limits.streamIdleMs, wholeMs: limits.wholeCallMs }, limits.bodyBytes))
+        }
 
-        const expired = (answer: Answer) => Effect.map(nowMs, (now) => now - answer.started > limits.wholeCallMs)
+        const ended = (exchange: Exchange, inOrder?: boolean) =>
+          Effect.sync(() => {
+            exchange.close(inOrder)
+            slots.give()
+          })
 
-        const readAll = Effect.fnUntraced(function*(answer: Answer, limit: number, phase: Phase): Effect.fn.Return<string, ProviderError> {
-          if (Number(answer.headers["content-length"] ?? 0) > limit) return yield* tooLarge
-          const pieces: Array<Uint8Array> = []
-          let size = 0
-          for (;;) {
-            const bytes = yield* nextBytes(answer, phase, false)
-            if (bytes === undefined) return Buffer.concat(pieces).toString("utf8").replace(/^\uFEFF/, "")
-            size += bytes.length
-            if (size > limit) return yield* tooLarge
-            if (yield* expired(answer)) return yield* tooLong
-            pieces.push(bytes)
-          }
+        const unsendable = new ProviderError({
+          fault: "authentication",
+          message: `The key of ${card.name} holds characters that no header can carry`,
+          sent: false
         })
 
-        const readJson = Effect.fnUntraced(function*(answer: Answer): Effect.fn.Return<WholeAnswer, ProviderError> {
-          const text = yield* readAll(answer, limits.bodyBytes, "body")
+        /** The error of an answer whose status is no success. */
+        const refusal = ({ headers, status }: Exchange, request: UpstreamRequest, body: Buffer): Effect.Effect<never, ProviderError> =>
+          Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fail(ofStatus(request.errors, card.name, status, headers, parseJson(textOf(body)), now)))
+
+        const readJson = (exchange: Exchange, body: Buffer): Effect.Effect<WholeAnswer, ProviderError> => {
+          const text = textOf(body)
           const value = parseJson(text)
-          return value === undefined ? yield* notJson(card.name, answer.headers, text) : { text, value }
-        })
+          return value === undefined ? Effect.fail(notJson(card.name, exchange.headers, text)) : Effect.succeed({ text, value })
+        }
+
+        /** The whole answer, if it is a success. */
+        const readWhole = (exchange: Exchange, request: UpstreamRequest): Effect.Effect<WholeAnswer, ProviderError> =>
+          Effect.matchEffect(exchange.whole(), {
+            onSuccess: (body) => (isSuccess(exchange.status) ? readJson(exchange, body) : refusal(exchange, request, body)),
+            // A refusal whose body breaks off is a refusal all the same.
+            onFailure: (broken) =>
+              exchange.status === 0 || isSuccess(exchange.status) || broken.why === "encoding"
+                ? Effect.fail(faultOf(broken, exchange, "body"))
+                : refusal(exchange, request, nothing)
+          })
 
         const whole: Endpoint["whole"] = (request) =>
-          Effect.scoped(Effect.flatMap(open(request, "application/json", wholeAnswerMs), readJson)).pipe(
-            Effect.mapError((error) => scrubbed(error, request.apiKey))
-          )
+          Effect.uninterruptibleMask((restore) =>
+            Effect.flatMap(restore(begin(request, "application/json", limits.firstByteMs * wholeAnswerFactor)), (exchange) =>
+              Effect.onExit(restore(readWhole(exchange, request)), () => ended(exchange)))
+          ).pipe(Effect.mapError((error) => scrubbed(error, request.apiKey)))
 
         const json: Endpoint["json"] = (request) => Effect.map(whole(request), ({ value }) => value)
-        const pullEvents = Effect.fnUntraced(function*(
-          answer: Answer,
-          request: UpstreamRequest,
-          reader: StreamReader,
-          frames: string | undefined
-        ) {
-          const type = String(answer.headers["content-type"] ?? "")
-          if (/html/i.test(type)) return yield* unexpected(card.name)
-          // A vendor that can't stream, or fails before it begins, answers with plain JSON.
-          if (/^application\/([\w.]+\+)?json/i.test(type)) {
-            const { value: body } = yield* readJson(answer)
-            return yield* request.errors.read(body) === undefined ? unexpected(card.name) : ofEvent(request.errors, body)
-          }
-          const stream = eventFeed(card.name, limits.bodyBytes, reader, frames)
-          let begun = false
-          return Effect.gen(function*() {
-            while (!stream.over() && stream.error() === undefined) {
-              if (yield* expired(answer)) return yield* tooLong
-              stream.feed(yield* nextBytes(answer, "stream", !begun))
-              if (stream.over()) answer.finish()
-              const [first, ...rest] = stream.take()
-              if (first === undefined) continue
-              begun ||= first.type !== "frame" || rest.some((event) => event.type !== "frame")
-              return [first, ...rest] as const
+
+        /** Sends the request; the exchange lives as long as the scope. The answer is a success. */
+        const open = (request: UpstreamRequest, complete: { inOrder: boolean }): Effect.Effect<Exchange, ProviderError, Scope.Scope> =>
+          Effect.uninterruptibleMask((restore) =>
+            Effect.flatMap(restore(begin(request, "text/event-stream", limits.firstByteMs)), (exchange) =>
+              Effect.flatMap(Effect.scope, (scope) =>
+                Effect.andThen(
+                  Scope.addFinalizerExit(scope, () => Effect.suspend(() => ended(exchange, complete.inOrder))),
+                  restore(Effect.flatMap(Effect.mapError(exchange.head(), (broken) => faultOf(broken, exchange, "stream")), () =>
+                    isSuccess(exchange.status) ? Effect.succeed(exchange) : readWhole(exchange, request) as Effect.Effect<never, ProviderError>))
+                )))
+          )
+
+        /** What the next bytes bring, until they bring something. */
+        const pullEvents = (exchange: Exchange, stream: EventFeed, complete: { inOrder: boolean }): Effect.Effect<Events, ProviderError | Cause.Done> =>
+          Effect.suspend(() => {
+            if (stream.over() || stream.error() !== undefined) return stream.error() ?? Cause.done()
+            const feed = (bytes: Uint8Array | undefined) => {
+              stream.feed(bytes)
+              if (stream.over()) complete.inOrder = true
+              const events = stream.take()
+              if (!hasSome(events)) return pullEvents(exchange, stream, complete)
+              if (events.some(({ type }) => type !== "frame")) exchange.hasBegun()
+              return Effect.succeed(events)
             }
-            return yield* stream.error() ?? Cause.done()
+            const soon = exchange.now()
+            if (soon !== undefined) return feed(soon)
+            return Effect.flatMap(Effect.mapError(exchange.next(), (broken) => faultOf(broken, exchange, "stream")), feed)
           })
-        })
 
         const events: Endpoint["events"] = (request, reader, frames) =>
-          Stream.unwrap(
-            Effect.map(open(request, "text/event-stream", limits.firstByteMs), (answer) =>
-              Stream.fromPull(pullEvents(answer, request, reader(), frames)))
-          ).pipe(Stream.mapError((error) => scrubbed(error, request.apiKey)))
+          Stream.unwrap(Effect.suspend(() => {
+            const complete = { inOrder: false }
+            return Effect.map(open(request, complete), (exchange) => {
+              const type = String(exchange.headers["content-type"] ?? "")
+              if (/html/i.test(type)) return Stream.fail(unexpected(card.name))
+              // A vendor that can't stream, or fails before it begins, answers with plain JSON.
+              if (/^application\/([\w.]+\+)?json/i.test(type)) {
+                return Stream.fromEffect(Effect.flatMap(readWhole(exchange, request), ({ value }) =>
+                  Effect.fail(request.errors.read(value) === undefined ? unexpected(card.name) : ofEvent(request.errors, value))))
+              }
+              const stream = eventFeed(card.name, limits.bodyBytes, reader(), frames)
+              return Stream.fromPull(Effect.succeed(pullEvents(exchange, stream, complete)))
+            })
+          })).pipe(Stream.mapError((error) => scrubbed(error, request.apiKey)))
 
         return { json, whole, events }
       })
@@ -319,15 +265,25 @@ interface Limits {
   readonly bodyBytes: number
 }
 
-interface Answer {
-  readonly status: number
-  readonly headers: Headers
-  readonly bytes: ByteReader
-  /** On the monotonic clock, in milliseconds. */
-  readonly started: number
-  /** The answer is complete: the rest of the body is worth reading. */
-  readonly finish: () => void
+type Events = readonly [StreamEvent, ...Array<StreamEvent>]
+
+const hasSome = (events: ReadonlyArray<StreamEvent>): events is Events => events.length > 0
+
+type Late = Extract<Broken, { why: "late" }>
+
+const lateFaults = { head: "first_token_timeout", first_token: "first_token_timeout", bytes: "stream_stalled", whole: "call_timeout" } as const
+
+const late: { readonly [K in Late["of"]]: (patience: Patience) => string } = {
+  head: ({ firstMs, wholeMs }) => `did not begin to answer within ${Math.min(firstMs, wholeMs)} ms`,
+  first_token: ({ firstMs }) => `sent no token within ${firstMs} ms`,
+  bytes: ({ idleMs }) => `sent nothing for ${idleMs} ms`,
+  whole: ({ wholeMs }) => `did not end its answer within ${wholeMs} ms`
 }
+
+const nothing = Buffer.alloc(0)
+
+/** Without a byte order mark, which RFC 8259 lets a receiver ignore. */
+const textOf = (body: Buffer): string => body.toString("utf8").replace(/^\uFEFF/, "")
 
 /**
  * Connects to checked addresses only, with TLS verified whatever the environment says. The time-out is a timer of its own,
@@ -354,20 +310,12 @@ const connector = (options: { readonly allowPrivate: boolean; readonly connectMs
   }
 }
 
-const nowMs = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos) / 1e6)
-
-const within = (ms: number, error: () => ProviderError) =>
-<A, R>(effect: Effect.Effect<A, ProviderError, R>): Effect.Effect<A, ProviderError, R> =>
-  Effect.timeoutOrElse(effect, { duration: ms, orElse: () => Effect.fail(error()) })
-
 /** `/v1` + `/v1/messages` is `/v1/messages`: people give an SDK's base URL with or without the version. */
 const joinPath = (base: string, path: string): string => {
   const [, first = ""] = path.split("/")
   const root = base.replace(/\/$/, "")
   return root.endsWith(`/${first}`) ? root + path.slice(first.length + 1) : root + path
 }
-
-const encodingOf = (headers: Headers): string => String(headers["content-encoding"] ?? "")
 
 const unexpected = (provider: string): ProviderError =>
   answered("unexpected_body", `${provider} sent something that is not its API's answer; check base_url`)
