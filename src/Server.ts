@@ -101,7 +101,8 @@ const welcome = Layer.effectDiscard(Effect.gen(function*() {
     location,
     keys: settings.clientAuth === "off" ? "nobody" : settings.clientAuth === "auto" && !keys.existed() ? "others" : "everyone",
     mock: models.list().some(({ enabled, source }) => enabled && source === "mock"),
-    vaultLocked: state === "locked"
+    vaultLocked: state === "locked",
+    ignored: settings.ignored
   })
   yield* Effect.forEach(lines, (line) => Console.log(line), { discard: true })
 }))

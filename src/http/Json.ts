@@ -72,6 +72,10 @@ const prototypeKey = (value: unknown, path: ReadonlyArray<PropertyKey>, free: Re
 const invalid = (message: string, param?: string): Result.Result<never, InvalidRequest> =>
   Result.fail(new InvalidRequest({ message, code: "invalid_json", ...(param === undefined ? {} : { param }) }))
 
+/** What a parser found wrong. V8 quotes the text around some faults, which may be a key: that is not handed on. */
+const faultOf = (error: unknown): string =>
+  error instanceof Error ? error.message.replace(/, (?:\.\.\.)?".*"(?:\.\.\.)? is not valid JSON$/s, "") : "it can't be parsed"
+
 const none: ReadonlySet<string> = new Set()
 
 /**
@@ -87,7 +91,7 @@ export const parse = (bytes: Buffer, free = none): Result.Result<unknown, Invali
   try {
     value = JSON.parse(body.toString("utf8"))
   } catch (error) {
-    return invalid(`The body is not valid JSON: ${error instanceof Error ? error.message : "it can't be parsed"}`)
+    return invalid(`The body is not valid JSON: ${faultOf(error)}`)
   }
   const found = prototypeKey(value, [], free)
   return found === undefined

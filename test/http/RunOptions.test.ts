@@ -24,7 +24,8 @@ describe("options of a run", () => {
       options: { refinements: 1 },
       policy: { maxRate: null, minContextSize: 0, preferHigherWeight: true, allowEscalation: true },
       events: false,
-      dropUnsupported: false
+      dropUnsupported: false,
+      params: { planner: "planner", critic: "critic" }
     })
   })
 
@@ -65,7 +66,8 @@ describe("options of a run", () => {
       deadlineMs: 7,
       maxCost: 250_000_000n,
       events: true,
-      dropUnsupported: true
+      dropUnsupported: true,
+      params: { planner: "x-tokenhub-planner", critic: "model" }
     })
   })
 
@@ -85,5 +87,16 @@ describe("options of a run", () => {
       [{ tokenhub: "simple" }, "tokenhub"]
     ]
     for (const [given, param] of cases) assert.strictEqual(paramOf(given), param)
+  })
+
+  it("say what was wanted in the client's words", () => {
+    const messageOf = (tokenhub: unknown) => {
+      const result = options({ tokenhub })
+      return Result.isFailure(result) ? result.failure.message : undefined
+    }
+    assert.strictEqual(messageOf("simple"), "tokenhub: must be an object")
+    assert.strictEqual(messageOf({ policy: [] }), "tokenhub.policy: must be an object or null")
+    assert.strictEqual(messageOf({ events: "yes" }), "tokenhub.events: must be true or false or null")
+    assert.strictEqual(messageOf({ refinements: 11 }), "tokenhub.refinements: must be a value between 0 and 10")
   })
 })

@@ -193,7 +193,23 @@ layer(bench, { excludeTestServices: true, timeout: 30_000 })("POST /v1/chat", (i
       assert.strictEqual(answer.status, 502)
       assert.strictEqual(answer.json.error.code, "provider_auth")
       assert.strictEqual(answer.headers.get("x-should-retry"), "false")
+      assert.match(answer.json.error.message, /^The provider 'openai' refused TokenHub's key: /)
       assert.notInclude(answer.text, "sk-test-key")
+      const again = await hub.chat(ask("Hello", { model: "small", policy: { allow_escalation: false } }))
+      assert.deepStrictEqual([again.status, again.json.error.code], [503, "all_unavailable"])
+      assert.match(again.json.error.message, /^'small' is unavailable; try again in 3\d\d s$/)
+      assert.deepInclude(again.json.error.details.models[0], { model: "small" })
+      assert.match(again.json.error.details.models[0].detail, /^'small' can't be called: it cools down for 3\d\d s$/)
+      assert.isAtLeast(Number(again.headers.get("retry-after")), 290)
+      ok(await hub.admin("POST", "/providers", { name: "openai", provider_type: "openai", api_key: "sk-test-key", base_url: fake.url("openai") }))
+    })
+
+    test("a used-up quota is a 429 with the time until which the model cools", async ({ fake, hub }) => {
+      fake.script({}, { fault: "quota" })
+      const answer = await hub.chat(ask("Hello", { model: "small", policy: { allow_escalation: false } }))
+      assert.deepStrictEqual([answer.status, answer.json.error.code], [429, "rate_limited"])
+      assert.isAtLeast(Number(answer.headers.get("retry-after")), 290)
+      assert.match(answer.json.error.message, /^'small' is rate-limited; try again in 3\d\d s$/)
       ok(await hub.admin("POST", "/providers", { name: "openai", provider_type: "openai", api_key: "sk-test-key", base_url: fake.url("openai") }))
     })
 

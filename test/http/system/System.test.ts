@@ -59,6 +59,15 @@ layer(Layer.effect(TokenHub, Harness.start()), { excludeTestServices: true, time
   })
 })
 
+describe("the start", { timeout: 20_000 }, () => {
+  it.live("warns of variables that mean nothing", () =>
+    Effect.gen(function*() {
+      const { printed } = yield* Harness.start({ env: { TOKENHUB_CLIENT_AUHT: "required" } })
+      const warnings = printed.filter((line) => line.startsWith("Warning: "))
+      assert.deepStrictEqual(warnings, ["Warning: TOKENHUB_CLIENT_AUHT is set, but TokenHub has no such variable (README.md has the list)"])
+    }))
+})
+
 describe("readiness", { timeout: 20_000 }, () => {
   it.live("a locked vault is said at the start and in ready, and health stays 200", () =>
     Effect.gen(function*() {
