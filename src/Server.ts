@@ -85,7 +85,7 @@ const http = HttpRouter.serve(Layer.mergeAll(api, SystemHttp.docs, Front.layer(r
   disableLogger: true,
   disableListenLog: true,
   // Names of models and secrets, percent-encoded.
-  routerConfig: { maxParamLength: 1024 }
+  routerConfig: { maxParamLength: Front.maxParamLength }
 }).pipe(Layer.provide(Layer.succeed(HttpIncomingMessage.MaxBodySize, mostRead)))
 
 const welcome = Layer.effectDiscard(Effect.gen(function*() {

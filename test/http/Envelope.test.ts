@@ -63,6 +63,14 @@ layer(hubLayer, { excludeTestServices: true, timeout: 20_000 })("the error envel
       assert.strictEqual(rawBody(text).error.code, "invalid_path")
     })
 
+    test("a name that is too long for a path is a 400 that says so, not a wrong method", async (hub) => {
+      const answer = await hub.admin("GET", `/models/${"a".repeat(2000)}`)
+      assertEnvelope(answer, 400, "invalid_path")
+      assert.include(answer.json.error.message, "1024 characters")
+      assertEnvelope(await hub.admin("PUT", `/vault/secrets/${"a".repeat(2000)}`, { value: "x" }), 400, "invalid_path")
+      assertEnvelope(await hub.request("PUT", `/admin/models/${"a".repeat(2000)}`), 405, "method_not_allowed")
+    })
+
     test("every answer has a request id of its own", async (hub) => {
       const ids = await Promise.all(["/health", "/metrics", "/openapi.json", "/nothing"].map(async (path) => (await hub.get(path)).headers.get("x-request-id")))
       assert.strictEqual(new Set(ids).size, 4)
