@@ -193,6 +193,8 @@ export const headersOf = (failure: Failure): { readonly [name: string]: string }
   return {
     ...(waits ? { "retry-after": String(Math.max(1, Math.ceil((failure.retryAfterMs ?? defaultRetryAfterMs) / 1000))) } : {}),
     ...(mayNotRetry(failure) ? { "x-should-retry": "false" } : {}),
+    // RFC 9110, 11.6.1.
+    ...(failure.status === 401 ? { "www-authenticate": "Bearer" } : {}),
     ...failure.headers
   }
 }

@@ -121,6 +121,9 @@ describe("TOKENHUB_METRICS_TOKEN", () => {
       assert.strictEqual((yield* scrape({})).json.error.code, "missing_credential")
       assert.strictEqual((yield* scrape({ authorization: `Bearer ${Harness.adminPassword}` })).json.error.code, "invalid_credential")
       assert.strictEqual((yield* scrape({ authorization: "Bearer scrape-me" })).status, 200)
+      assert.strictEqual((yield* scrape({})).headers.get("www-authenticate"), "Bearer")
+      const twice = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer scrape-me\r\nauthorization: Bearer other\r\nConnection: close\r\n\r\n"
+      assert.match(yield* Effect.promise(() => hub.raw(twice)), /^HTTP\/1\.1 400[^]*duplicate_authorization/)
     }).pipe(Effect.scoped))
 })
 
