@@ -141,7 +141,13 @@ layer(hubLayer, { excludeTestServices: true, timeout: 20_000 })("the error envel
     })
 
     test("keys that reach for a prototype are refused, except as data in schemas", async (hub) => {
-      for (const [field, param] of [["\"__proto__\":{\"x\":1}", "__proto__"], ["\"metadata\":{\"constructor\":{\"prototype\":{}}}", "metadata.constructor"], ["\"policy\":{\"__proto__\":{}}", "policy.__proto__"]]) {
+      for (const [field, param] of [
+        ["\"__proto__\":{\"x\":1}", "__proto__"],
+        ["\"\\u005f_proto_\\u005F\":{\"x\":1}", "__proto__"],
+        ["\"metadata\":{\"constructor\":{\"prototype\":{}}}", "metadata.constructor"],
+        ["\"metadata\":[1,{\"con\\u0073tructor\":{}}]", "metadata[1].constructor"],
+        ["\"policy\":{\"__proto__\":{}}", "policy.__proto__"]
+      ]) {
         assertEnvelope(await hub.chat(`{"messages":[{"role":"user","content":"a"}],${field}}`), 400, "invalid_json", param ?? null)
       }
       const tools = "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"__proto__\":{\"type\":\"string\"},\"constructor\":{\"type\":\"string\"}}}}}]"
