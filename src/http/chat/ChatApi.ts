@@ -87,7 +87,7 @@ export type ChatAnswer = typeof ChatAnswer.Type
 const Events = described(
   Schema.String,
   "Named events in this order: run.started; per step step.started, step.delta ({step, text, final}), step.completed ({step, model, "
-    + "provider, usage, cost_usd}); last exactly one of run.completed (the whole 200 body) and run.failed (the error)"
+    + "provider, usage, cost_usd}; none where the step failed and the run goes on without it); last exactly one of run.completed (the whole 200 body) and run.failed (the error)"
 ).pipe(HttpApiSchema.asText({ contentType: "text/event-stream" }))
 
 export const chatPath = "/v1/chat"
