@@ -160,6 +160,9 @@ const policyOf = (layers: ReadonlyArray<Layer>): RoutingPolicy => ({
   ...defined("allowEscalation", last(layers, ({ policy }) => policy?.allow_escalation))
 })
 
+/** A role's model, unless that is left to the router in so many words. */
+const named = (model: string | undefined): string | undefined => (model === routersChoice ? undefined : model)
+
 const nanoDollars = (dollars: number): NanoDollars => BigInt(Math.round(dollars * 1e9))
 
 const defaultMode = "simple"
@@ -187,8 +190,8 @@ export const read = ({ headers, model: requested, modes, own = {}, refinements, 
       model: virtual.model,
       mode,
       options: {
-        ...defined("planner", last(layers, (options) => options.planner)),
-        ...defined("critic", last(layers, (options) => options.critic)),
+        ...defined("planner", named(last(layers, (options) => options.planner))),
+        ...defined("critic", named(last(layers, (options) => options.critic))),
         refinements: last(layers, (options) => options.refinements) ?? refinements
       },
       policy: policyOf(layers),

@@ -46,7 +46,7 @@ export const faultsOf = (issue: SchemaIssue.Issue, path: ReadonlyArray<PropertyK
     default:
       return standard(issue).issues.map((fault) => ({
         path: [...path, ...(fault.path ?? []).map((segment) => (typeof segment === "object" ? segment.key : segment))],
-        message: fault.message.replace(/^Expected /, "must be ")
+        message: fault.message.replace(/^Expected (?:a string representing )?/, "must be ")
       }))
   }
 }

@@ -38,6 +38,11 @@ describe("options of a run", () => {
     assert.deepStrictEqual([model, mode, planner, critic, refinements], [undefined, "adversarial", "openai/gpt-4o", "b", 2])
   })
 
+  it("leave a role's model to the router where it is called auto", () => {
+    assert.deepStrictEqual(asked({ tokenhub: { planner: "auto", critic: "b" } }).options, { critic: "b", refinements: 1 })
+    assert.deepStrictEqual(asked({ own: { planner: "a" }, tokenhub: { planner: "auto" } }).options, { refinements: 1 })
+  })
+
   it("take any other name for a model's", () => {
     for (const model of ["gpt-4o", "tokenhub/unheard-of", "gpt-4o?refinements=2"]) assert.strictEqual(asked({ model }).model, model)
   })

@@ -156,6 +156,8 @@ layer(AdminHub.layer(), { excludeTestServices: true })("the rest of the log", (i
         assert.strictEqual(answer.status, 400, `${path} ${answer.text}`)
         assert.strictEqual(answer.json.error.param, param)
       }
+      const limit = yield* Effect.promise(() => admin("GET", "/requests?limit=ten"))
+      assert.strictEqual(limit.json.error.message, "limit: must be a finite number")
       for (const since of ["2024-02-29", "2026-02-28T23:59:59Z", "2026-01-31T23:30:00%2B05:30"]) {
         assert.strictEqual((yield* Effect.promise(() => admin("GET", `/requests?since=${since}`))).status, 200, since)
       }
