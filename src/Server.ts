@@ -85,7 +85,7 @@ const http = HttpRouter.serve(Layer.mergeAll(api, SystemHttp.docs, Front.layer(r
   disableLogger: true,
   disableListenLog: true,
   // Names of models and secrets, percent-encoded.
-  routerConfig: { maxParamLength: 1024 }
+  routerConfig: { maxParamLength: Front.maxParamLength }
 }).pipe(Layer.provide(Layer.succeed(HttpIncomingMessage.MaxBodySize, mostRead)))
 
 const welcome = Layer.effectDiscard(Effect.gen(function*() {
@@ -101,7 +101,8 @@ const welcome = Layer.effectDiscard(Effect.gen(function*() {
     location,
     keys: settings.clientAuth === "off" ? "nobody" : settings.clientAuth === "auto" && !keys.existed() ? "others" : "everyone",
     mock: models.list().some(({ enabled, source }) => enabled && source === "mock"),
-    vaultLocked: state === "locked"
+    vaultLocked: state === "locked",
+    ignored: settings.ignored
   })
   yield* Effect.forEach(lines, (line) => Console.log(line), { discard: true })
 }))

@@ -160,9 +160,34 @@ const readAll = Effect.forEach(Object.entries(variables), ([key, variable]) =>
     Effect.map((entries) => Object.fromEntries(entries) as Values)
   )
 
+const ours = "TOKENHUB"
+
+const known: ReadonlySet<string> = new Set(Object.values(variables).map(({ name }) => name))
+
+/** Variables that are set and begin like TokenHub's, but are none of them: typing errors, for the most part. */
+const strangers = (provider: ConfigProvider.ConfigProvider): Effect.Effect<ReadonlyArray<string>> => {
+  // The provider knows names as paths, each part between two underscores a step.
+  const under = (path: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>, ConfigProvider.SourceError> =>
+    Effect.gen(function*() {
+      const node = yield* provider.load(path)
+      const here = node?.value === undefined ? [] : [path.join("_")]
+      const below = node?._tag === "Record" ? yield* Effect.forEach([...node.keys], (key) => under([...path, key])) : []
+      return [...here, ...below.flat()]
+    })
+  return under([ours]).pipe(
+    Effect.map((names) => names.filter((name) => !known.has(name) && !name.endsWith("_API_KEY")).toSorted()),
+    Effect.orElseSucceed(() => [])
+  )
+}
+
 export class Settings extends Context.Service<Settings, Values & {
-  /** The value of an environment variable that holds a key, or undefined; names are as in `OPENAI_API_KEY`. */
+  /**
+   * The value of an environment variable that holds a key, or undefined; names are as in `OPENAI_API_KEY`. White space around it
+   * is no part of a key: files that secrets come from end with a line feed.
+   */
   readonly secretFromEnvironment: (name: string) => Redacted.Redacted | undefined
+  /** Names of variables that are set, begin with `TOKENHUB_` and mean nothing. */
+  readonly ignored: ReadonlyArray<string>
 }>()("tokenhub/Settings") {
   /** Reads the environment; fails with the line that the person who started TokenHub should see. */
   static readonly layer: Layer.Layer<Settings, SettingsError> = Layer.effect(
@@ -172,9 +197,10 @@ export class Settings extends Context.Service<Settings, Values & {
       const provider = yield* ConfigProvider.ConfigProvider
       const secretFromEnvironment = (name: string) => {
         const found = Effect.runSync(Effect.result(Config.String(name).parse(provider)))
-        return Result.isSuccess(found) && found.success !== "" ? Redacted.make(found.success) : undefined
+        const key = Result.isSuccess(found) ? found.success.trim() : ""
+        return key === "" ? undefined : Redacted.make(key)
       }
-      return Settings.of({ ...values, secretFromEnvironment })
+      return Settings.of({ ...values, secretFromEnvironment, ignored: yield* strangers(provider) })
     })
   )
 

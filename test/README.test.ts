@@ -36,6 +36,11 @@ describe("README", () => {
     assert.deepStrictEqual(blocks("test"), ["npm test\n"])
   })
 
+  it("shows the mode that test/Extensions.test.ts runs", () => {
+    const [, shown = "none"] = /^```ts\n(export const SecondOpinion[^]*?)^```$/m.exec(readme) ?? []
+    assert.include(readFileSync(join(root, "test/support/extensions/SecondOpinion.ts"), "utf8"), shown)
+  })
+
   // The commands are run one after another, as a reader would, with other ports and another folder.
   describe.runIf(curl)("its commands", () => {
     const folder = mkdtempSync(join(tmpdir(), "tokenhub-readme-"))

@@ -68,6 +68,28 @@ describe("Settings", () => {
       assert.isUndefined(secretFromEnvironment("ANTHROPIC_API_KEY"))
     }))
 
+  it.effect("take a key without the white space around it, and white space alone for none", () =>
+    Effect.gen(function*() {
+      const { secretFromEnvironment } = yield* settings({ ...password, OPENAI_API_KEY: " sk-from-a-file\r\n", GROQ_API_KEY: "\n" })
+      const key = secretFromEnvironment("OPENAI_API_KEY")
+      assert.strictEqual(key === undefined ? undefined : Redacted.value(key), "sk-from-a-file")
+      assert.isUndefined(secretFromEnvironment("GROQ_API_KEY"))
+    }))
+
+  it.effect("find variables that look like TokenHub's and mean nothing", () =>
+    Effect.gen(function*() {
+      const { ignored } = yield* settings({
+        ...password,
+        TOKENHUB_VAULT_IMPORT: "",
+        TOKENHUB_VAULT_IMPORT_PASSPHRASE: "x",
+        TOKENHUB_CLIENT_AUHT: "required",
+        TOKENHUB_VAULT_ITERATION: "200000",
+        TOKENHUB_LAB_API_KEY: "sk-of-the-provider-tokenhub-lab",
+        OTHER: "1"
+      })
+      assert.deepStrictEqual(ignored, ["TOKENHUB_CLIENT_AUHT", "TOKENHUB_VAULT_ITERATION"])
+    }))
+
   it("describe every variable", () => {
     for (const variable of Object.values(variables)) {
       assert.isAbove(variable.about.length, 5, variable.name)

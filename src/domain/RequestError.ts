@@ -14,8 +14,12 @@ export class InvalidRequest extends Data.TaggedError("InvalidRequest")<{
   readonly details?: unknown
 }> {}
 
-/** No model of that name or alias; `near` are names that look like it. */
-export class ModelNotFound extends Data.TaggedError("ModelNotFound")<{ readonly model: string; readonly near: ReadonlyArray<string> }> {
+/** No model of that name or alias; `near` are names that look like it, `param` is the field that named it: absent, `model`. */
+export class ModelNotFound extends Data.TaggedError("ModelNotFound")<{
+  readonly model: string
+  readonly near: ReadonlyArray<string>
+  readonly param?: string
+}> {
   override get message(): string {
     const near = this.near.length === 0 ? "" : `; did you mean ${this.near.map((name) => `'${name}'`).join(", ")}?`
     return `No model '${this.model}'${near}`
@@ -50,7 +54,9 @@ export class AllCoolingDown extends Data.TaggedError("AllCoolingDown")<{
   readonly drops: ReadonlyArray<Drop>
 }> {
   override get message(): string {
-    return `Every model that fits is ${this.rateLimited ? "rate-limited" : "unavailable"}; try again in ${Math.ceil(this.retryAfterMs / 1000)} s`
+    const [only] = this.drops
+    const who = this.drops.length === 1 && only !== undefined ? `'${only.model}'` : "Every model that fits"
+    return `${who} is ${this.rateLimited ? "rate-limited" : "unavailable"}; try again in ${Math.ceil(this.retryAfterMs / 1000)} s`
   }
 }
 
@@ -93,7 +99,8 @@ export class Unauthenticated extends Data.TaggedError("Unauthenticated")<{ reado
 export class Forbidden extends Data.TaggedError("Forbidden")<{ readonly message: string; readonly param?: string }> {}
 
 /** The client key may not ask this model. */
-export const notAllowed = (model: string): Forbidden => new Forbidden({ message: `This client key may not use the model '${model}'`, param: "model" })
+export const notAllowed = (model: string, param = "model"): Forbidden =>
+  new Forbidden({ message: `This client key may not use the model '${model}'`, param })
 
 /** Too many requests or guesses of one caller. */
 export class TooManyRequests extends Data.TaggedError("TooManyRequests")<{ readonly message: string; readonly retryAfterMs: number }> {}
@@ -102,7 +109,7 @@ export class TooManyRequests extends Data.TaggedError("TooManyRequests")<{ reado
 export class NotFound extends Data.TaggedError("NotFound")<{ readonly message: string; readonly param?: string }> {}
 
 /** The thing is in another state than the request takes it to be; nothing was changed. */
-export class Conflict extends Data.TaggedError("Conflict")<{ readonly message: string; readonly code?: string }> {}
+export class Conflict extends Data.TaggedError("Conflict")<{ readonly message: string; readonly code?: string; readonly param?: string }> {}
 
 export class PayloadTooLarge extends Data.TaggedError("PayloadTooLarge")<{ readonly message: string }> {}
 

@@ -8,6 +8,7 @@ import { EmbeddingsApi } from "./openai/EmbeddingsApi.ts"
 import { ModelListApi } from "./openai/ModelListApi.ts"
 import { OpenAiChatApi } from "./openai/OpenAiChatApi.ts"
 import { OpenAiResponsesApi } from "./openai/OpenAiResponsesApi.ts"
+import { withOpenObjects } from "./OpenApiDocument.ts"
 import { Route } from "./Route.ts"
 import * as RouteTable from "./RouteTable.ts"
 import * as RunOptionsApi from "./RunOptionsApi.ts"
@@ -29,7 +30,7 @@ export const Api = HttpApi.make("tokenhub")
       version: manifest.version,
       description: "One address in front of every LLM provider. Every error has the same body, and on /v1/messages Anthropic's.\n\n"
         + RunOptionsApi.description,
-      transform: withNames
+      transform: (spec) => withOpenObjects(withNames(spec))
     })
   )
 

@@ -37,14 +37,15 @@ type Served<R> = Effect.Effect<HttpServerResponse.HttpServerResponse, Types.unha
 
 type Refusal = Unauthenticated | InvalidRequest | TooManyRequests
 
+/** A request as authentication sees it: its headers, not yet its body. */
 interface Incoming {
   readonly facts: RequestFacts
   readonly headers: Credentials.HeaderView
   readonly rawHeaders: ReadonlyArray<string>
 }
 
-/** The request as authentication sees it: its headers, not yet its body. */
-const incoming: Effect.Effect<Incoming, InvalidRequest, HttpServerRequest.HttpServerRequest> = Effect.gen(function*() {
+/** Which of two Authorization headers counts would be anyone's guess, a proxy's other than TokenHub's. */
+export const incoming: Effect.Effect<Incoming, InvalidRequest, HttpServerRequest.HttpServerRequest> = Effect.gen(function*() {
   const request = yield* HttpServerRequest.HttpServerRequest
   const facts = yield* RequestContext
   const { rawHeaders } = NodeHttpServerRequest.toIncomingMessage(request)

@@ -25,7 +25,7 @@ export const ErrorBody = Schema.Struct({
 export type ErrorBody = typeof ErrorBody.Type
 
 /** The error schemas that every endpoint declares, for the OpenAPI page: one body, many statuses. */
-export const errors = [400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 504].map((status) =>
+export const errors = [400, 401, 402, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504].map((status) =>
   ErrorBody.pipe(HttpApiSchema.status(status)))
 
 const described = (status: number, type: Type, code: string, retryable = false): Described => ({ status, type, code, retryable })
@@ -169,7 +169,7 @@ export const failureOf = (error: RequestError | HttpFault): Failure =>
     : {
       ...describe(error),
       message: error.message,
-      param: "param" in error ? error.param : error._tag === "ModelNotFound" ? "model" : undefined,
+      param: ("param" in error ? error.param : undefined) ?? (error._tag === "ModelNotFound" ? "model" : undefined),
       retryAfterMs: retryAfterOf(error),
       details: detailsOf(error)
     }
@@ -193,6 +193,8 @@ export const headersOf = (failure: Failure): { readonly [name: string]: string }
   return {
     ...(waits ? { "retry-after": String(Math.max(1, Math.ceil((failure.retryAfterMs ?? defaultRetryAfterMs) / 1000))) } : {}),
     ...(mayNotRetry(failure) ? { "x-should-retry": "false" } : {}),
+    // RFC 9110, 11.6.1.
+    ...(failure.status === 401 ? { "www-authenticate": "Bearer" } : {}),
     ...failure.headers
   }
 }

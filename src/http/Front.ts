@@ -178,7 +178,17 @@ const isEscapedWell = (path: string): boolean => {
   }
 }
 
-/** No route: a wrong method, a broken escape, a question for the methods, or nothing of ours. */
+/** The router's own bound on what stands for a name (`Server.ts`). */
+export const maxParamLength = 1024
+
+const pathTooLong = ErrorEnvelope.httpFailure(
+  400,
+  "invalid_request_error",
+  "invalid_path",
+  `A name in the path is longer than ${maxParamLength} characters`
+)
+
+/** No route: a wrong method, a broken escape, a name that is too long, a question for the methods, or nothing of ours. */
 const notFound = (request: HttpServerRequest.HttpServerRequest, routes: RouteTable): Effect.Effect<Response> => {
   const path = pathOf(request.url)
   if (!isEscapedWell(path)) {
@@ -196,6 +206,7 @@ const notFound = (request: HttpServerRequest.HttpServerRequest, routes: RouteTab
     facts.endpoint = known.pattern
     facts.errorBody = errorBodyFor(known.pattern)
     const allow = known.methods.join(", ")
+    if (request.method !== "OPTIONS" && known.methods.includes(request.method)) return ErrorEnvelope.respondFailure(pathTooLong)
     return request.method === "OPTIONS"
       ? Effect.succeed(HttpServerResponse.empty({ status: 204, headers: { allow } }))
       : ErrorEnvelope.respondFailure(

@@ -69,8 +69,18 @@ const prototypeKey = (value: unknown, path: ReadonlyArray<PropertyKey>, free: Re
   return undefined
 }
 
+/**
+ * Whether the names of such keys stand in the bytes at all, as they are or by escapes: most bodies need no walk then, which
+ * costs ten times what parsing does where there are many small values.
+ */
+const mayReach = (bytes: Buffer): boolean => bytes.includes("__proto__") || bytes.includes("constructor") || bytes.includes("\\u00")
+
 const invalid = (message: string, param?: string): Result.Result<never, InvalidRequest> =>
   Result.fail(new InvalidRequest({ message, code: "invalid_json", ...(param === undefined ? {} : { param }) }))
+
+/** What a parser found wrong. V8 quotes the text around some faults, which may be a key: that is not handed on. */
+const faultOf = (error: unknown): string =>
+  error instanceof Error ? error.message.replace(/, (?:\.\.\.)?".*"(?:\.\.\.)? is not valid JSON$/s, "") : "it can't be parsed"
 
 const none: ReadonlySet<string> = new Set()
 
@@ -87,9 +97,9 @@ export const parse = (bytes: Buffer, free = none): Result.Result<unknown, Invali
   try {
     value = JSON.parse(body.toString("utf8"))
   } catch (error) {
-    return invalid(`The body is not valid JSON: ${error instanceof Error ? error.message : "it can't be parsed"}`)
+    return invalid(`The body is not valid JSON: ${faultOf(error)}`)
   }
-  const found = prototypeKey(value, [], free)
+  const found = mayReach(body) ? prototypeKey(value, [], free) : undefined
   return found === undefined
     ? Result.succeed(value)
     : invalid(`The field '${formatPath(found)}' has a name that is not allowed`, formatPath(found))

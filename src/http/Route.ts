@@ -1,5 +1,5 @@
 /** Around every endpoint of the API: notes which route matched, and puts what can't be decoded into the envelope. */
-import { Effect, Layer, SchemaIssue } from "effect"
+import { Effect, Layer } from "effect"
 import type { Schema } from "effect"
 import { HttpApiError, HttpApiMiddleware } from "effect/http-api"
 import { InvalidRequest } from "../domain/RequestError.ts"
@@ -7,8 +7,7 @@ import { errorBodyFor } from "./ErrorBodies.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import { formatPath } from "./Json.ts"
 import { RequestContext } from "./RequestContext.ts"
-
-const format = SchemaIssue.makeFormatterStandardSchemaV1()
+import { faultsOf } from "./SchemaFaults.ts"
 
 /** Fields that one answer names at most. */
 const mostNamed = 20
@@ -19,13 +18,13 @@ const mostNamed = 20
  */
 export const invalidRequest = (error: Schema.SchemaError): InvalidRequest => {
   const faults = new Map<string, string>()
-  for (const { message, path = [] } of format(error.issue).issues) {
-    const param = formatPath(path.map((segment) => (typeof segment === "object" ? segment.key : segment)))
+  for (const { message, path } of faultsOf(error.issue)) {
+    const param = formatPath(path)
     const isNews = !faults.has(param) && faults.size < mostNamed && path.length === 1
     if (isNews || faults.size === 0) faults.set(param, message)
   }
   const [param = ""] = faults.keys()
-  const message = [...faults].map(([field, message]) => (field === "" ? message : `${field}: ${message}`)).join("; ")
+  const message = [...faults].map(([field, message]) => (field === "" ? `The body ${message}` : `${field}: ${message}`)).join("; ")
   return new InvalidRequest(param === "" ? { message } : { message, param })
 }
 

@@ -1,14 +1,15 @@
 /** What every route that runs something has in common: headers of the answer, the end at shut-down, names checked early. */
 import { Cause, Effect, Option } from "effect"
-import type { Forbidden, ModelNotFound, RequestError } from "../domain/RequestError.ts"
-import { notAllowed, Overloaded } from "../domain/RequestError.ts"
+import type { Forbidden, RequestError } from "../domain/RequestError.ts"
+import { ModelNotFound, notAllowed, Overloaded } from "../domain/RequestError.ts"
 import { formatUsd } from "../domain/Money.ts"
-import type { RunRequest, RunResult } from "../orchestrate/Run.ts"
+import type { RunResult } from "../orchestrate/Run.ts"
 import type { Router } from "../route/Router.ts"
 import type { Caller } from "./Authentication.ts"
 import type { Drain } from "./Drain.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import type { RunOptions } from "./RunOptions.ts"
 
 /** Who answered, at what cost in dollars, after how many calls. */
 export const headersOf = ({ attempts, cost, model, provider }: Pick<RunResult, "attempts" | "cost" | "model" | "provider">) => ({
@@ -22,14 +23,17 @@ export const headersOf = ({ attempts, cost, model, provider }: Pick<RunResult, "
 export const checkNames = (
   router: Router["Service"],
   caller: Caller["Service"],
-  { model, options }: Pick<RunRequest, "model" | "options">
+  { model, options, params }: Pick<RunOptions, "model" | "options" | "params">
 ): Effect.Effect<void, ModelNotFound | Forbidden> =>
   Effect.forEach(
-    [model, options.planner, options.critic],
-    (name): Effect.Effect<void, ModelNotFound | Forbidden> =>
+    [[model, "model"], [options.planner, params.planner], [options.critic, params.critic]] as const,
+    ([name, param]): Effect.Effect<void, ModelNotFound | Forbidden> =>
       name === undefined
         ? Effect.void
-        : Effect.flatMap(router.exact(name), (card) => (caller.allows(card) ? Effect.void : Effect.fail(notAllowed(name)))),
+        : Effect.matchEffect(router.exact(name), {
+          onFailure: ({ model, near }) => Effect.fail(new ModelNotFound({ model, near, param })),
+          onSuccess: (card) => (caller.allows(card) ? Effect.void : Effect.fail(notAllowed(name, param)))
+        }),
     { discard: true }
   )
 

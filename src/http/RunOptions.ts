@@ -7,15 +7,17 @@ import type { RoutingPolicy } from "../domain/Policy.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
 import type { RunRequest } from "../orchestrate/Run.ts"
 import type { HeaderView } from "./Credentials.ts"
-import { defined, isRecord, mapped } from "./Json.ts"
-import { invalidRequest } from "./Route.ts"
+import { defined, formatPath, isRecord, mapped } from "./Json.ts"
 import { headerOf, headerPrefix, Options, Policy, textOptions } from "./RunOptionsApi.ts"
+import { faultsOf } from "./SchemaFaults.ts"
 
 /** What a request asks of TokenHub, beside the request itself. */
 export interface RunOptions extends Pick<RunRequest, "model" | "mode" | "options" | "policy" | "deadlineMs" | "maxCost"> {
   /** A streaming client wants to see the steps. */
   readonly events: boolean
   readonly dropUnsupported: boolean
+  /** Under which names the client gave the models of the roles. */
+  readonly params: { readonly planner: string; readonly critic: string }
 }
 
 export interface Given {
@@ -24,8 +26,8 @@ export interface Given {
   readonly model: string | null | undefined
   /** The body's `tokenhub` object. */
   readonly tokenhub: unknown
-  /** The same options under a door's own names: they win over the model's name, and the `tokenhub` object over them. */
-  readonly own?: Options & { readonly modeParam?: string }
+  /** The same options under a door's own `names`: they win over the model's name, and the `tokenhub` object over them. */
+  readonly own?: Options & { readonly names?: { readonly [option: string]: string } }
   /** The registered modes. */
   readonly modes: ReadonlyArray<string>
   /** Rounds of refinement where nothing is said of them. */
@@ -61,8 +63,8 @@ export const unknownField = (value: unknown, path: string, known: { readonly [na
 const layerOf = (raw: unknown, param: (path: string) => string): Read<Layer> => {
   const decoded = decodeOptions(raw)
   if (Result.isSuccess(decoded)) return Result.succeed({ options: decoded.success, param })
-  const { message, param: path = "" } = invalidRequest(decoded.failure)
-  return refuse(param(path), path === "" ? message : message.slice(message.indexOf(": ") + 2))
+  const [fault] = faultsOf(decoded.failure.issue)
+  return refuse(param(formatPath(fault?.path ?? [])), fault?.message ?? "is wrong")
 }
 
 const objectLayer = (value: unknown): Read<Layer> => {
@@ -134,7 +136,7 @@ const virtualOf = (model: string | null | undefined, modes: ReadonlyArray<string
   return textLayer(asked, (option) => option).pipe(
     Result.mapBoth({
       onFailure: ({ message }) => new InvalidRequest({ message: `model: ${message}`, param: "model" }),
-      onSuccess: (layer) => ({ model: undefined, layer })
+      onSuccess: (layer) => ({ model: undefined, layer: { ...layer, param: () => "model" } })
     })
   )
 }
@@ -158,6 +160,9 @@ const policyOf = (layers: ReadonlyArray<Layer>): RoutingPolicy => ({
   ...defined("allowEscalation", last(layers, ({ policy }) => policy?.allow_escalation))
 })
 
+/** A role's model, unless that is left to the router in so many words. */
+const named = (model: string | undefined): string | undefined => (model === routersChoice ? undefined : model)
+
 const nanoDollars = (dollars: number): NanoDollars => BigInt(Math.round(dollars * 1e9))
 
 const defaultMode = "simple"
@@ -169,12 +174,14 @@ export const read = ({ headers, model: requested, modes, own = {}, refinements, 
     const layers = [
       yield* headerLayer(headers),
       virtual.layer,
-      { options: own, param: () => own.modeParam ?? "mode" },
+      { options: own, param: (option: string) => own.names?.[option] ?? option },
       yield* objectLayer(tokenhub)
     ]
+    const paramOf = (option: "mode" | "planner" | "critic") =>
+      layers.findLast(({ options }) => (options[option] ?? undefined) !== undefined)?.param(option) ?? option
     const mode = last(layers, (options) => options.mode) ?? defaultMode
     if (!modes.includes(mode)) {
-      const param = layers.findLast(({ options }) => options.mode === mode)?.param("mode") ?? "mode"
+      const param = paramOf("mode")
       return yield* Result.fail(
         new InvalidRequest({ message: `${param}: no orchestration mode '${mode.slice(0, 64)}'; there are: ${modes.join(", ")}`, param })
       )
@@ -183,14 +190,15 @@ export const read = ({ headers, model: requested, modes, own = {}, refinements, 
       model: virtual.model,
       mode,
       options: {
-        ...defined("planner", last(layers, (options) => options.planner)),
-        ...defined("critic", last(layers, (options) => options.critic)),
+        ...defined("planner", named(last(layers, (options) => options.planner))),
+        ...defined("critic", named(last(layers, (options) => options.critic))),
         refinements: last(layers, (options) => options.refinements) ?? refinements
       },
       policy: policyOf(layers),
       ...defined("deadlineMs", last(layers, (options) => options.deadline_ms)),
       ...defined("maxCost", mapped(last(layers, (options) => options.max_cost_usd), nanoDollars)),
       events: last(layers, (options) => options.events) ?? false,
-      dropUnsupported: last(layers, (options) => options.drop_unsupported) ?? false
+      dropUnsupported: last(layers, (options) => options.drop_unsupported) ?? false,
+      params: { planner: paramOf("planner"), critic: paramOf("critic") }
     }
   })

@@ -188,10 +188,12 @@ export class Attempts extends Context.Service<Attempts, {
           }).pipe(Effect.scoped)
         )
 
+      const coolingMs = (model: ModelCard) => health.of(model).retryAfterMs
+
       /** Turns a failure into another try, on this model or the next, or into what the client is told. */
       const afterFailure = (run: RunRecord, state: State<unknown>, model: ModelCard) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
         Effect.gen(function*() {
-          state.failures.push(error)
+          state.failures.push({ model, error })
           const decision = Escalation.decide(error, {
             retries: state.retries,
             hops: state.hops,
@@ -201,7 +203,7 @@ export class Attempts extends Context.Service<Attempts, {
           })
           // A larger model for a larger prompt is no consequence of an upstream's trouble.
           const isExtra = decision.type === "retry" || (decision.type === "escalate" && decision.to === "any")
-          if (isExtra && state.called && !(yield* retryBudget.spend)) return yield* lastWord(state, model, error)
+          if (isExtra && state.called && !(yield* retryBudget.spend)) return yield* lastWord(state, model, error, coolingMs)
           if (decision.type === "retry") {
             state.retries++
             yield* Metrics.retried({ model: model.name, fault: error.fault })
@@ -214,7 +216,7 @@ export class Attempts extends Context.Service<Attempts, {
               ...(decision.to === "larger_context" ? { policy: largerThan(model, state.call.policy) } : {})
             })
             : undefined
-          if (next === undefined) return yield* lastWord(state, model, error)
+          if (next === undefined) return yield* lastWord(state, model, error, coolingMs)
           yield* Metrics.escalated({ from: model.name, to: next.name, fault: error.fault })
           state.hops.push(error.fault)
           moveTo(state, next)
@@ -307,7 +309,7 @@ interface State<A> {
   retries: number
   readonly hops: Array<Fault>
   readonly tried: Set<ModelName>
-  readonly failures: Array<ProviderError>
+  readonly failures: Array<{ readonly model: ModelCard; readonly error: ProviderError }>
   /** Any call left. */
   called: boolean
   committed: boolean
@@ -365,7 +367,7 @@ const fromDrop = (drop: Drop): ProviderError =>
   new ProviderError({
     // A model that cools for another cause than a limit is told of like one with an open circuit: 503, not 429.
     fault: drop.reason === "cooling_down" && drop.rateLimited !== true ? "circuit_open" : obstacleFaults[drop.reason] ?? "unavailable",
-    message: drop.detail,
+    message: `'${drop.model}' can't be called: ${drop.detail}`,
     sent: false,
     ...(drop.retryAfterMs === undefined ? {} : { retryAfterMs: drop.retryAfterMs })
   })
@@ -400,16 +402,32 @@ const bookedUsage = (error: ProviderError | undefined, promptTokens: number, pro
 
 const isTemporary = (fault: Fault): boolean => fault === "circuit_open" || fault === "cooling_down" || Escalation.isRateLimit(fault)
 
-/** What the client is told when nobody is left. */
-const lastWord = (state: State<unknown>, model: ModelCard, error: ProviderError): RequestError => {
-  const { failures } = state
-  if (failures.every((failure) => isTemporary(failure.fault))) {
-    return new AllCoolingDown({
-      rateLimited: failures.every((failure) => failure.fault !== "circuit_open"),
-      retryAfterMs: Math.min(...failures.map((failure) => failure.retryAfterMs ?? 5_000)),
-      drops: []
-    })
-  }
+/** Where neither the upstream nor the health board names a time. */
+const defaultWaitMs = 5_000
+
+/** Every model of a run was busy: when the first of them may be asked again, and what each said. */
+const allCoolingDown = ({ failures }: State<unknown>, coolingMs: (model: ModelCard) => number): AllCoolingDown => {
+  const last = new Map(failures.map(({ error, model }) => [model, error]))
+  return new AllCoolingDown({
+    rateLimited: failures.every(({ error }) => error.fault !== "circuit_open"),
+    retryAfterMs: Math.min(...[...last].map(([model, error]) => Math.max(coolingMs(model), error.retryAfterMs ?? 0) || defaultWaitMs)),
+    drops: [...last].map(([{ name }, { fault, message }]) => ({
+      model: name,
+      reason: fault === "circuit_open" ? "circuit_open" : "cooling_down",
+      detail: message
+    }))
+  })
+}
+
+const refusals: { readonly [F in Fault]?: string } = { authentication: "refused TokenHub's key", permission: "forbade the call" }
+
+/** Whose words a client reads: a refusal of TokenHub's key at the provider must not be taken for one of the client's own. */
+const told = ({ provider }: ModelCard, { fault, message, sent }: ProviderError): string =>
+  sent && refusals[fault] !== undefined ? `The provider '${provider}' ${refusals[fault]}: ${message}` : message
+
+/** What the client is told when nobody is left. `coolingMs`: until when the health board leaves a model alone. */
+const lastWord = (state: State<unknown>, model: ModelCard, error: ProviderError, coolingMs: (model: ModelCard) => number): RequestError => {
+  if (state.failures.every((failure) => isTemporary(failure.error.fault))) return allCoolingDown(state, coolingMs)
   switch (error.fault) {
     case "context_overflow":
       return new ContextLengthExceeded({
@@ -422,7 +440,7 @@ const lastWord = (state: State<unknown>, model: ModelCard, error: ProviderError)
     default:
       return new UpstreamFailed({
         fault: error.fault,
-        message: error.message,
+        message: told(model, error),
         model: model.name,
         ...(error.param === undefined ? {} : { param: error.param }),
         ...(error.retryAfterMs === undefined ? {} : { retryAfterMs: error.retryAfterMs })

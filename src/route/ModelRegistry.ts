@@ -148,12 +148,12 @@ export class ModelRegistry extends Context.Service<ModelRegistry, {
         for (const other of rows.values()) {
           if (other.name === card.name) continue
           if (other.aliases.includes(card.name)) {
-            return Effect.fail(new Conflict({ message: `'${card.name}' is an alias of the model '${other.name}'` }))
+            return Effect.fail(new Conflict({ message: `name: '${card.name}' is an alias of the model '${other.name}'`, param: "name" }))
           }
           const alias = card.aliases.find((name) => name === other.name || other.aliases.includes(name))
           if (alias !== undefined) {
             const owner = alias === other.name ? "a model" : `an alias of the model '${other.name}'`
-            return Effect.fail(new Conflict({ message: `'${alias}' is ${owner}` }))
+            return Effect.fail(new Conflict({ message: `aliases: '${alias}' is ${owner}`, param: "aliases" }))
           }
         }
         return Effect.void

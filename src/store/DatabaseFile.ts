@@ -51,7 +51,7 @@ export const locate = (dbPath: string): Effect.Effect<string, StoreError> =>
         : Path.join(Fs.realpathSync(Path.dirname(path)), Path.basename(path))
     },
     catch: (cause) =>
-      refuse("unavailable", `The folder of the database ${dbPath} can't be made (${reasonOf(cause)})`, cause)
+      refuse("unavailable", `The folder of the database ${dbPath} can't be made (${reasonOf(cause)}); ${elsewhere}`, cause)
   })
 
 /**
@@ -77,7 +77,7 @@ export const lock = (path: string): Effect.Effect<{ readonly openedBefore: boole
       catch: (cause) =>
         (sqliteCode(cause) ?? 0) % 256 === 5
           ? refuse("conflict", `Another TokenHub is running on the database ${path}; stop it, or ${elsewhere}`, cause)
-          : refuse("unavailable", `The lock ${lockPath} can't be taken (${reasonOf(cause)})`, cause)
+          : refuse("unavailable", `The lock ${lockPath} can't be taken (${reasonOf(cause)}); ${elsewhere}`, cause)
     }),
     ({ db }) => Effect.sync(() => db.close())
   )
@@ -161,7 +161,7 @@ const toStartError = (path: string) => (cause: unknown): StoreError => {
   const error = toStoreError(cause)
   return error.kind === "corrupt"
     ? damaged(path, cause)
-    : refuse(error.kind, `The database ${path} can't be opened (${reasonOf(cause)})`, cause)
+    : refuse(error.kind, `The database ${path} can't be opened (${reasonOf(cause)}); ${elsewhere}`, cause)
 }
 
 /**
@@ -175,7 +175,7 @@ export const prepare = (
   Effect.try({
     try: () => {
       if (Fs.statSync(path, { throwIfNoEntry: false })?.isFile() === false) {
-        throw refuse("other", `${path} is not a file`)
+        throw refuse("other", `${path} is not a file; ${elsewhere}`)
       }
       // What a process that was killed in the middle of it may have left.
       for (const unfinished of [`${path}.new`, `${path}.backup`]) Fs.rmSync(unfinished, { force: true })

@@ -28,3 +28,10 @@ export const passwordFault = (password: Redacted.Redacted): string | undefined =
   if (!hasPasswordLength(password)) return `must have ${minBytes} to ${maxBytes} bytes`
   return famous.has(text.toLowerCase()) ? "is one of those that every guesser tries first; choose another" : undefined
 }
+
+/** Likewise of a new admin password, which must reach the admin routes as a bearer token: HTTP drops blanks around it. */
+export const adminPasswordFault = (password: Redacted.Redacted): string | undefined =>
+  passwordFault(password)
+  ?? (/^ | $|\p{Cc}/u.test(Redacted.value(password))
+    ? "must neither begin or end with a blank nor have control characters, which no HTTP header carries"
+    : undefined)

@@ -13,7 +13,7 @@ import { loadOrCreate } from "./FirstVault.ts"
 import { openImport } from "./ImportFile.ts"
 import { busy, freshSalt, freshSlot, KeyDerivation, passwordBytes, type PasswordSlot, passwordSlot } from "./KeyDerivation.ts"
 import { applyChange, changePassword, changeSecrets, isUntrustworthy, type OpenVault, openVault, readSecret, wipe } from "./OpenVault.ts"
-import { hasPasswordLength, passwordFault } from "./Passwords.ts"
+import { adminPasswordFault, hasPasswordLength, passwordFault } from "./Passwords.ts"
 import { type SecretValues, secretValues } from "./Secrets.ts"
 
 export interface VaultStatus {
@@ -105,7 +105,7 @@ const make = Effect.gen(function*() {
   const settings = yield* Settings
   const store = yield* VaultStore
   const derivation = yield* KeyDerivation
-  const weak = passwordFault(settings.adminPassword)
+  const weak = adminPasswordFault(settings.adminPassword)
   if (weak !== undefined) return yield* new SettingsError({ message: `TOKENHUB_ADMIN_PASSWORD ${weak}` })
 
   const writer = yield* Semaphore.make(1)
@@ -306,7 +306,7 @@ const make = Effect.gen(function*() {
     readonly newPassword: Redacted.Redacted
     readonly rekey: boolean
   }) {
-    const fault = passwordFault(options.newPassword)
+    const fault = adminPasswordFault(options.newPassword)
     if (fault !== undefined) return yield* new InvalidRequest({ message: `new_password ${fault}`, param: "new_password" })
     const authorised = Effect.filterOrFail(trusted, () => isOpenedBy(options.oldPassword), wrongPassword)
     yield* authorised

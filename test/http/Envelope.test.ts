@@ -63,6 +63,14 @@ layer(hubLayer, { excludeTestServices: true, timeout: 20_000 })("the error envel
       assert.strictEqual(rawBody(text).error.code, "invalid_path")
     })
 
+    test("a name that is too long for a path is a 400 that says so, not a wrong method", async (hub) => {
+      const answer = await hub.admin("GET", `/models/${"a".repeat(2000)}`)
+      assertEnvelope(answer, 400, "invalid_path")
+      assert.include(answer.json.error.message, "1024 characters")
+      assertEnvelope(await hub.admin("PUT", `/vault/secrets/${"a".repeat(2000)}`, { value: "x" }), 400, "invalid_path")
+      assertEnvelope(await hub.request("PUT", `/admin/models/${"a".repeat(2000)}`), 405, "method_not_allowed")
+    })
+
     test("every answer has a request id of its own", async (hub) => {
       const ids = await Promise.all(["/health", "/metrics", "/openapi.json", "/nothing"].map(async (path) => (await hub.get(path)).headers.get("x-request-id")))
       assert.strictEqual(new Set(ids).size, 4)
@@ -85,6 +93,20 @@ layer(hubLayer, { excludeTestServices: true, timeout: 20_000 })("the error envel
 
   describe("of bodies", () => {
     test("malformed JSON is a 400", async (hub) => assertEnvelope(await hub.chat("{\"messages\": ["), 400, "invalid_json"))
+
+    test("what is said of malformed JSON never quotes the body, which may hold a key", async (hub) => {
+      for (const [body, said] of [
+        ["{\"api_key\":sk-0123456789}", "Unexpected token 's'"],
+        [`{"a":"${"x".repeat(100)}","api_key":sk-0123456789,"b":"${"x".repeat(100)}"}`, "Unexpected token 's'"],
+        ["sk-0123456789", "Unexpected token 's'"],
+        ["{'api_key':'sk-0123456789'}", "position 1 (line 1 column 2)"]
+      ] as const) {
+        const answer = await hub.admin("POST", "/providers", body)
+        assertEnvelope(answer, 400, "invalid_json")
+        assert.include(answer.json.error.message, said)
+        assert.notMatch(answer.json.error.message, /sk-|0123|api_key/)
+      }
+    })
 
     test("an empty body is a 400", async (hub) => assertEnvelope(await hub.chat(""), 400, "invalid_json"))
 
@@ -119,7 +141,13 @@ layer(hubLayer, { excludeTestServices: true, timeout: 20_000 })("the error envel
     })
 
     test("keys that reach for a prototype are refused, except as data in schemas", async (hub) => {
-      for (const [field, param] of [["\"__proto__\":{\"x\":1}", "__proto__"], ["\"metadata\":{\"constructor\":{\"prototype\":{}}}", "metadata.constructor"], ["\"policy\":{\"__proto__\":{}}", "policy.__proto__"]]) {
+      for (const [field, param] of [
+        ["\"__proto__\":{\"x\":1}", "__proto__"],
+        ["\"\\u005f_proto_\\u005F\":{\"x\":1}", "__proto__"],
+        ["\"metadata\":{\"constructor\":{\"prototype\":{}}}", "metadata.constructor"],
+        ["\"metadata\":[1,{\"con\\u0073tructor\":{}}]", "metadata[1].constructor"],
+        ["\"policy\":{\"__proto__\":{}}", "policy.__proto__"]
+      ]) {
         assertEnvelope(await hub.chat(`{"messages":[{"role":"user","content":"a"}],${field}}`), 400, "invalid_json", param ?? null)
       }
       const tools = "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"__proto__\":{\"type\":\"string\"},\"constructor\":{\"type\":\"string\"}}}}}]"
@@ -153,6 +181,41 @@ layer(hubLayer, { excludeTestServices: true, timeout: 20_000 })("the error envel
       ]
       for (const [body, param] of cases) assertEnvelope(await hub.chat(body), 400, "invalid_request", param)
       assertEnvelope(await hub.chat("{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"temperature\":1e999}"), 400, "invalid_request", "temperature")
+    })
+
+    test("a schema mismatch is told in the client's words, not in the names of our schemas", async (hub) => {
+      const cases: ReadonlyArray<readonly [unknown, string]> = [
+        ["[]", "The body must be an object"],
+        ["null", "The body must be an object"],
+        [{}, "messages: is missing"],
+        [{ messages: "Hello" }, "messages: must be a list"],
+        [{ messages: ["Hello"] }, "messages[0]: must be a message whose role is system, developer, user, assistant or tool"],
+        [{ messages: [{ role: "robot", content: "a" }] }, "messages[0]: must be a message whose role is system, developer, user, assistant or tool"],
+        [{ ...user, model: 5 }, "model: must be a string or null"],
+        [{ ...user, stream: "yes" }, "stream: must be true or false or null"],
+        [{ ...user, policy: [] }, "policy: must be an object or null"],
+        [{ ...user, tokenhub: "adversarial" }, "tokenhub: must be an object"],
+        [{ ...user, max_refinement_iterations: 11 }, "max_refinement_iterations: must be a value between 0 and 10"],
+        [{ ...user, tool_choice: "maybe" }, "tool_choice: must be \"auto\" or \"none\" or \"required\""]
+      ]
+      for (const [body, message] of cases) {
+        const { json, status } = await hub.chat(body)
+        assert.deepStrictEqual([status, json.error.message.slice(0, message.length)], [400, message])
+      }
+      const admin = await hub.admin("POST", "/providers", [])
+      assert.strictEqual(admin.json.error.message, "The body must be an object")
+      const anthropic = await hub.post("/v1/messages", { model: "mock-small", max_tokens: 5, messages: [{ role: "user", content: "a" }], tools: [5] })
+      assert.strictEqual(anthropic.json.error.message, "tools[0]: must be an object")
+    })
+
+    test("an unknown model is told under the name of the field that named it", async (hub) => {
+      const named = async (body: object, headers: Record<string, string> = {}) => (await hub.chat({ ...user, ...body }, { headers })).json.error.param
+      assert.strictEqual(await named({ model: "nobody" }), "model")
+      assert.strictEqual(await named({ orchestration_mode: "adversarial", planner_model: "nobody" }), "planner_model")
+      assert.strictEqual(await named({ orchestration_mode: "adversarial", critic_model: "nobody", stream: true }), "critic_model")
+      assert.strictEqual(await named({ planner_model: "mock-small", tokenhub: { planner: "nobody" } }), "tokenhub.planner")
+      assert.strictEqual(await named({ model: "tokenhub/adversarial?critic=nobody" }), "model")
+      assert.strictEqual(await named({}, { "x-tokenhub-critic": "nobody" }), "x-tokenhub-critic")
     })
 
     test("an unknown mode lists those that are, streamed or not", async (hub) => {

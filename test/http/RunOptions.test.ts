@@ -24,7 +24,8 @@ describe("options of a run", () => {
       options: { refinements: 1 },
       policy: { maxRate: null, minContextSize: 0, preferHigherWeight: true, allowEscalation: true },
       events: false,
-      dropUnsupported: false
+      dropUnsupported: false,
+      params: { planner: "planner", critic: "critic" }
     })
   })
 
@@ -35,6 +36,11 @@ describe("options of a run", () => {
       model: "tokenhub/adversarial?planner=openai%2Fgpt-4o&critic=b&refinements=2"
     })
     assert.deepStrictEqual([model, mode, planner, critic, refinements], [undefined, "adversarial", "openai/gpt-4o", "b", 2])
+  })
+
+  it("leave a role's model to the router where it is called auto", () => {
+    assert.deepStrictEqual(asked({ tokenhub: { planner: "auto", critic: "b" } }).options, { critic: "b", refinements: 1 })
+    assert.deepStrictEqual(asked({ own: { planner: "a" }, tokenhub: { planner: "auto" } }).options, { refinements: 1 })
   })
 
   it("take any other name for a model's", () => {
@@ -65,7 +71,8 @@ describe("options of a run", () => {
       deadlineMs: 7,
       maxCost: 250_000_000n,
       events: true,
-      dropUnsupported: true
+      dropUnsupported: true,
+      params: { planner: "x-tokenhub-planner", critic: "model" }
     })
   })
 
@@ -85,5 +92,16 @@ describe("options of a run", () => {
       [{ tokenhub: "simple" }, "tokenhub"]
     ]
     for (const [given, param] of cases) assert.strictEqual(paramOf(given), param)
+  })
+
+  it("say what was wanted in the client's words", () => {
+    const messageOf = (tokenhub: unknown) => {
+      const result = options({ tokenhub })
+      return Result.isFailure(result) ? result.failure.message : undefined
+    }
+    assert.strictEqual(messageOf("simple"), "tokenhub: must be an object")
+    assert.strictEqual(messageOf({ policy: [] }), "tokenhub.policy: must be an object or null")
+    assert.strictEqual(messageOf({ events: "yes" }), "tokenhub.events: must be true or false or null")
+    assert.strictEqual(messageOf({ refinements: 11 }), "tokenhub.refinements: must be a value between 0 and 10")
   })
 })

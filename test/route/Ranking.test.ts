@@ -161,6 +161,56 @@ describe("Ranking", () => {
     }
   })
 
+  it.prop("drops only models that a filter stops, each under that filter's name", [drawnModels, DrawnWish], ([drawn, given]) => {
+    const { asked, conditions, models } = world(drawn, given)
+    const { after, caller, need, policy, tried } = asked
+    const cards = new Map(models.map((model) => [model.name, model]))
+    for (const { model: name, reason } of rank(models, asked, conditions).drops) {
+      const model = cards.get(name)
+      assert.isDefined(model)
+      if (model === undefined) continue
+      const needed = neededTokens(model, need, conditions.tokenRatio(model))
+      const embedsOnly = model.capabilities.has("embeddings") && model.capabilities.size === 1
+      const holds: { readonly [R in typeof reason]?: boolean } = {
+        not_allowed: caller?.allows(model) === false,
+        disabled: !model.enabled,
+        no_credential: conditions.standing(model.provider) === "no_credential",
+        missing_capability: embedsOnly || need.capabilities.some((capability) => !model.capabilities.has(capability)),
+        context_too_small: Math.max(needed, policy.minContextSize) > model.contextSize,
+        too_expensive: policy.maxRate !== null && model.price !== null && model.price.input > policy.maxRate,
+        unpriced: model.price === null && (policy.maxRate !== null || caller?.priced === true),
+        cooling_down: conditions.health(model).retryAfterMs > 0 || (caller?.waitMs(model) ?? 0) > 0,
+        already_tried: tried?.has(model.name) === true || model.name === after?.name,
+        not_an_escalation: after !== undefined && model.weight <= after.weight && model.contextSize <= after.contextSize
+      }
+      assert.isTrue(holds[reason], `${name} ${reason}`)
+    }
+  })
+
+  it.prop("puts no candidate before one that it should rather take", [drawnModels, DrawnWish], ([drawn, given]) => {
+    const { asked, conditions, models } = world(drawn, given)
+    const { avoid, policy } = asked
+    /** What decides, from the first to the last; the lower of two wins. */
+    const keys = (model: ModelCard): ReadonlyArray<number | string> => {
+      const { errorRate, latencyMs } = conditions.health(model)
+      return [
+        model.name === avoid?.model ? 2 : model.provider === avoid?.provider ? 1 : 0,
+        policy.preferHigherWeight ? -model.weight : 0,
+        model.price === null ? Infinity : Number(model.price.output),
+        latencyMs + errorRate * 10_000,
+        model.name
+      ]
+    }
+    const { candidates } = rank(models, asked, conditions)
+    candidates.slice(1).forEach((model, i) => {
+      const before = candidates[i]
+      if (before === undefined) return
+      const [first, second] = [keys(before), keys(model)]
+      const at = first.findIndex((key, k) => key !== second[k])
+      assert.isTrue((first[at] ?? "") < (second[at] ?? ""), `${before.name} ${model.name}`)
+    })
+  })
+
   it.prop("finds by its index what ranking all models puts first", [drawnModels, DrawnWish], ([drawn, given]) => {
     const { asked, conditions, models } = world(drawn, given)
     assert.strictEqual(best(index(models), asked, conditions)?.name, rank(models, asked, conditions).candidates[0]?.name)

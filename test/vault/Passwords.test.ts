@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Redacted } from "effect"
-import { hasPasswordLength, passwordFault } from "../../src/vault/Passwords.ts"
+import { adminPasswordFault, hasPasswordLength, passwordFault } from "../../src/vault/Passwords.ts"
 
 const fault = (password: string) => passwordFault(Redacted.make(password))
 
@@ -20,6 +20,17 @@ describe("password rule", () => {
 
   it("refuses what is no Unicode text, since different ones would be the same bytes", () => {
     assert.match(fault("\ud800 abcdefgh")!, /valid Unicode/)
+  })
+
+  it("refuses an admin password that no header carries, though an export may be under it", () => {
+    for (const password of [" a long one", "a long one ", "a long\none", "a long\tone", "a long one\u0085"]) {
+      assert.match(adminPasswordFault(Redacted.make(password))!, /no HTTP header carries/)
+      assert.isUndefined(fault(password))
+    }
+    for (const password of ["a long one", "пароль долгий", "tränenüberströmt", "\u00a0a long one\u00a0"]) {
+      assert.isUndefined(adminPasswordFault(Redacted.make(password)))
+    }
+    assert.match(adminPasswordFault(Redacted.make("password"))!, /every guesser/)
   })
 
   it("never repeats the password", () => {

@@ -53,13 +53,16 @@ export const slashedName = Schema.Struct({ name: Schema.String, "*": Schema.opti
   })
 )
 
-const isoPattern = /^\d{4}-\d{2}-\d{2}(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?<zone>Z|[+-]\d{2}:?\d{2})?)?$/
+const isoPattern = /^(?<year>\d{4})-(?<month>\d{2})-(?<day>\d{2})(?:T\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?(?<zone>Z|[+-]\d{2}:?\d{2})?)?$/
 
 const moment = (text: string): number | undefined => {
   if (/^\d{1,15}$/.test(text)) return Number(text)
   const match = isoPattern.exec(text)
   if (match === null) return undefined
-  const at = Date.parse(text.includes("T") && match.groups?.["zone"] === undefined ? `${text}Z` : text)
+  const { day, month, year, zone } = match.groups ?? {}
+  // A 30th of February would be taken for the 2nd of March.
+  if (new Date(Date.UTC(Number(year), Number(month) - 1, Number(day))).getUTCDate() !== Number(day)) return undefined
+  const at = Date.parse(text.includes("T") && zone === undefined ? `${text}Z` : text)
   return Number.isNaN(at) ? undefined : at
 }
 

@@ -1,11 +1,14 @@
 import { Effect, Option } from "effect"
 import { HttpApiBuilder } from "effect/http-api"
 import type { ModelCard } from "../../domain/Catalog.ts"
+import { InvalidRequest } from "../../domain/RequestError.ts"
+import { Modes } from "../../orchestrate/Mode.ts"
 import { ProviderRegistry } from "../../provider/ProviderRegistry.ts"
 import { ModelRegistry } from "../../route/ModelRegistry.ts"
 import { audited } from "./AdminAudit.ts"
 import { Api } from "../Api.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { virtualModels } from "../RunOptions.ts"
 import type { NewModel } from "./ModelsApi.ts"
 import { changedCard, newCard, shownModel } from "./ModelWire.ts"
 
@@ -17,6 +20,8 @@ export const ModelsHttp = HttpApiBuilder.group(
     const models = yield* ModelRegistry
     const providers = yield* ProviderRegistry
     const record = yield* audited
+    const { names } = yield* Modes
+    const virtual = new Set(virtualModels(names))
 
     const present = (name: ModelCard["name"]) => Effect.andThen(models.ready, models.get(name))
 
@@ -27,8 +32,17 @@ export const ModelsHttp = HttpApiBuilder.group(
       return Option.isSome(view) ? models.fromCatalogue(view.value.card.providerType, upstream_name ?? name) : undefined
     })
 
+    /** A model under the name of a virtual one could never be asked. */
+    const checkNames = ({ aliases, name }: ModelCard) => {
+      const taken = [name, ...aliases].find((given) => virtual.has(given))
+      const param = taken === name ? "name" : "aliases"
+      return taken === undefined
+        ? Effect.void
+        : Effect.fail(new InvalidRequest({ message: `${param}: '${taken}' is a virtual model of TokenHub's own`, param }))
+    }
+
     const put = (card: ModelCard, before: Option.Option<ModelCard>) =>
-      record(models.put(card), ({ replaced }) => ({
+      record(Effect.andThen(checkNames(card), models.put(card)), ({ replaced }) => ({
         action: replaced ? "model.change" : "model.add",
         target: card.name,
         ...(Option.isSome(before) ? { before: shownModel(before.value) } : {}),

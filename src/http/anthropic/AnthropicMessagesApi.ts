@@ -125,7 +125,7 @@ const ErrorBody = Schema.Struct({
   request_id: Schema.String
 }).annotate({ identifier: "AnthropicError" })
 
-const errors = [400, 401, 402, 403, 404, 413, 422, 429, 500, 502, 503, 504].map((status) => ErrorBody.pipe(HttpApiSchema.status(status)))
+const errors = [400, 401, 402, 403, 404, 413, 415, 422, 429, 500, 502, 503, 504].map((status) => ErrorBody.pipe(HttpApiSchema.status(status)))
 
 const Events = described(
   Schema.String,

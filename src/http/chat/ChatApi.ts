@@ -16,8 +16,8 @@ const described = <S extends Schema.Top>(schema: S, description: string) => sche
 export const ChatRequest = Schema.Struct({
   ...chatFields,
   orchestration_mode: optional(described(Schema.String, "\"simple\" (default), \"adversarial\" or another registered mode")),
-  planner_model: optional(described(Schema.String, "adversarial: who drafts")),
-  critic_model: optional(described(Schema.String, "adversarial: who judges; absent: another model than the planner")),
+  planner_model: optional(described(Schema.String, "adversarial: who drafts; absent or \"auto\": the router chooses")),
+  critic_model: optional(described(Schema.String, "adversarial: who judges; absent or \"auto\": another model than the planner")),
   enable_refinement: optional(described(Schema.Boolean, "adversarial: whether the planner improves its draft; default false")),
   max_refinement_iterations: optional(
     described(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: mostRefinements })), "Default 1")
@@ -87,7 +87,7 @@ export type ChatAnswer = typeof ChatAnswer.Type
 const Events = described(
   Schema.String,
   "Named events in this order: run.started; per step step.started, step.delta ({step, text, final}), step.completed ({step, model, "
-    + "provider, usage, cost_usd}); last exactly one of run.completed (the whole 200 body) and run.failed (the error)"
+    + "provider, usage, cost_usd}; none where the step failed and the run goes on without it); last exactly one of run.completed (the whole 200 body) and run.failed (the error)"
 ).pipe(HttpApiSchema.asText({ contentType: "text/event-stream" }))
 
 export const chatPath = "/v1/chat"

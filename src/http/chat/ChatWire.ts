@@ -11,7 +11,7 @@ import * as RunOptions from "../RunOptions.ts"
 import { Policy } from "../RunOptionsApi.ts"
 
 /** A run as a client asked for it, and how it wants the answer. */
-export interface ChatCall extends Omit<RunRequest, "id" | "clientKey"> {
+export interface ChatCall extends Omit<RunRequest, "id" | "clientKey">, Pick<RunOptions.RunOptions, "params"> {
   readonly stream: boolean
   /** Whether a message has an image, a file or a recording: only then may a body be very large. */
   readonly media: boolean
@@ -35,7 +35,7 @@ export const decode = (value: unknown, headers: HeaderView, modes: ReadonlyArray
       model: wire.model,
       tokenhub: body["tokenhub"],
       own: {
-        modeParam: "orchestration_mode",
+        names: { mode: "orchestration_mode", planner: "planner_model", critic: "critic_model" },
         ...defined("mode", wire.orchestration_mode),
         ...defined("planner", wire.planner_model),
         ...defined("critic", wire.critic_model),

@@ -10,6 +10,7 @@ import * as Metrics from "../../telemetry/Metrics.ts"
 import { Prometheus } from "../../telemetry/Prometheus.ts"
 import { Vault } from "../../vault/Vault.ts"
 import { Api, docsPath } from "../Api.ts"
+import { incoming } from "../Authentication.ts"
 import * as Credentials from "../Credentials.ts"
 import { Drain } from "../Drain.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
@@ -84,16 +85,16 @@ export const SystemHttp = HttpApiBuilder.group(
       .handle("health", () => health)
       .handle("live", () => Effect.succeed({ status: "alive" as const }))
       .handle("ready", () => ready)
-      .handle("metrics", ({ request }) => {
-        if (expected === undefined) return scrape
-        const given = Credentials.bearerOf(request.headers)
-        if (given !== undefined && timingSafeEqual(digest(Redacted.value(given)), expected)) return scrape
-        const missing = given === undefined
-        return Effect.andThen(
-          Metrics.authFailure({ scope: "metrics", reason: missing ? "missing" : "wrong" }),
-          ErrorEnvelope.respond(new Unauthenticated({ missing }))
-        )
-      })
+      .handle("metrics", () =>
+        Effect.gen(function*() {
+          const { headers } = yield* incoming
+          if (expected === undefined) return yield* scrape
+          const given = Credentials.bearerOf(headers)
+          if (given !== undefined && timingSafeEqual(digest(Redacted.value(given)), expected)) return yield* scrape
+          const missing = given === undefined
+          yield* Metrics.authFailure({ scope: "metrics", reason: missing ? "missing" : "wrong" })
+          return yield* new Unauthenticated({ missing })
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
   })
 )
 

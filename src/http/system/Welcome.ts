@@ -8,6 +8,8 @@ export interface Start {
   readonly keys: "everyone" | "others" | "nobody"
   readonly mock: boolean
   readonly vaultLocked: boolean
+  /** Variables of the environment that look like TokenHub's and are not. */
+  readonly ignored: ReadonlyArray<string>
 }
 
 /** The address to call from this machine; a wildcard is not one. */
@@ -18,7 +20,7 @@ const reachable = (host: string): string => {
 }
 
 /** Where it listens, where its data lie and the curl that gets a first answer; then what is out of the ordinary. */
-export const lines = ({ host, keys, location, mock, port, vaultLocked }: Start): ReadonlyArray<string> => {
+export const lines = ({ host, ignored, keys, location, mock, port, vaultLocked }: Start): ReadonlyArray<string> => {
   const base = `http://${reachable(host)}:${port}`
   const key = keys === "everyone" ? " -H 'authorization: Bearer th_…'" : ""
   return [
@@ -28,6 +30,7 @@ export const lines = ({ host, keys, location, mock, port, vaultLocked }: Start):
     ...(mock ? ["The provider 'mock' answers until you add one (POST /admin/providers); TOKENHUB_MOCK=false leaves it out of a first start"] : []),
     ...(keys === "others" ? ["Programs on this machine need no client key until the first is made (POST /admin/keys); all others do"] : []),
     ...(keys === "nobody" ? ["Warning: TOKENHUB_CLIENT_AUTH=off, so anyone who reaches this address may call /v1"] : []),
-    ...(vaultLocked ? ["Warning: the vault is locked, since TOKENHUB_ADMIN_PASSWORD does not open it; POST /admin/vault/unlock does"] : [])
+    ...(vaultLocked ? ["Warning: the vault is locked, since TOKENHUB_ADMIN_PASSWORD does not open it; POST /admin/vault/unlock does"] : []),
+    ...ignored.map((name) => `Warning: ${name} is set, but TokenHub has no such variable (README.md has the list)`)
   ]
 }

@@ -143,6 +143,8 @@ layer(AdminHub.layer(), { excludeTestServices: true })("the rest of the log", (i
         ["/requests?status=ok", "status"],
         ["/requests?since=yesterday", "since"],
         ["/requests?until=2026-13-01", "until"],
+        ["/requests?since=2026-02-30", "since"],
+        ["/requests?since=2026-02-29T10:00:00Z", "since"],
         ["/requests?modle=x", "modle"],
         ["/requests/nothing", "id"],
         ["/usage?group_by=colour", "group_by"],
@@ -153,6 +155,11 @@ layer(AdminHub.layer(), { excludeTestServices: true })("the rest of the log", (i
         const answer = yield* Effect.promise(() => admin("GET", path))
         assert.strictEqual(answer.status, 400, `${path} ${answer.text}`)
         assert.strictEqual(answer.json.error.param, param)
+      }
+      const limit = yield* Effect.promise(() => admin("GET", "/requests?limit=ten"))
+      assert.strictEqual(limit.json.error.message, "limit: must be a finite number")
+      for (const since of ["2024-02-29", "2026-02-28T23:59:59Z", "2026-01-31T23:30:00%2B05:30"]) {
+        assert.strictEqual((yield* Effect.promise(() => admin("GET", `/requests?since=${since}`))).status, 200, since)
       }
       isError(yield* Effect.promise(() => admin("GET", "/requests/req_00000000000000000000000000")), 404, { code: "not_found" })
     }))

@@ -95,7 +95,23 @@ layer(AdminHub.layer(), { excludeTestServices: true })("/admin/models", (it) => 
       yield* Effect.promise(() => mockProvider(hub, "m3"))
       const model = { provider: "m3", context_size: 1000, weight: 1 }
       yield* Effect.promise(() => admin("POST", "/models", { ...model, name: "taken-1", aliases: ["taken-alias"] }))
-      isError(yield* Effect.promise(() => admin("POST", "/models", { ...model, name: "taken-alias" })), 409, { code: "conflict" })
+      isError(yield* Effect.promise(() => admin("POST", "/models", { ...model, name: "taken-alias" })), 409, { code: "conflict", param: "name" })
+      const aliased = yield* Effect.promise(() => admin("POST", "/models", { ...model, name: "taken-2", aliases: ["taken-1"] }))
+      isError(aliased, 409, { code: "conflict", param: "aliases", message: /^aliases: 'taken-1' is a model$/ })
+    }))
+
+  it.effect("refuses the name of a virtual model, which could never be asked", () =>
+    Effect.gen(function*() {
+      const hub = yield* AdminHub
+      const { admin } = hub
+      yield* Effect.promise(() => mockProvider(hub, "m5"))
+      const model = { name: "plain", provider: "m5", context_size: 1000, weight: 1 }
+      for (const name of ["tokenhub/auto", "tokenhub/adversarial"]) {
+        isError(yield* Effect.promise(() => admin("POST", "/models", { ...model, name })), 400, { code: "invalid_request", param: "name", message: /virtual/ })
+        isError(yield* Effect.promise(() => admin("POST", "/models", { ...model, aliases: [name] })), 400, { code: "invalid_request", param: "aliases" })
+      }
+      assert.strictEqual((yield* Effect.promise(() => admin("POST", "/models", { ...model, name: "tokenhub/mine" }))).status, 201)
+      isError(yield* Effect.promise(() => admin("PATCH", "/models/tokenhub/mine", { aliases: ["tokenhub/simple"] })), 400, { code: "invalid_request", param: "aliases" })
     }))
 
   it.effect("takes what is not given from the catalogue, and shows its model again after a removal", () =>

@@ -173,6 +173,10 @@ describe("the admin password", () => {
       isError(yield* rotate({ old_password: "wrong password", new_password: rotated }), 401, { code: "wrong_password" })
       isError(yield* rotate({ old_password: Harness.adminPassword, new_password: "short" }), 400, { code: "invalid_request", param: "new_password" })
       isError(yield* rotate({ old_password: Harness.adminPassword }), 400, { code: "invalid_request", param: "new_password" })
+      for (const uncarried of ["ends with a blank ", " begins with one", "two\nlines of it"]) {
+        const refused = yield* rotate({ old_password: Harness.adminPassword, new_password: uncarried })
+        isError(refused, 400, { code: "invalid_request", param: "new_password", message: /no HTTP header carries/ })
+      }
 
       const answer = yield* rotate({ old_password: Harness.adminPassword, new_password: rotated, rekey: true })
       assert.strictEqual(answer.status, 204, answer.text)

@@ -1,6 +1,10 @@
-import { assert, describe, layer } from "@effect/vitest"
-import { Context, Effect, Layer } from "effect"
+import { assert, describe, it, layer } from "@effect/vitest"
+import { Context, Effect, Layer, Schema } from "effect"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
+import parsePrometheus from "parse-prometheus-text-format"
 import { Ledger } from "../../../src/account/Ledger.ts"
+import { ChatAnswer } from "../../../src/http/chat/ChatApi.ts"
 import type { FakeProvider } from "../../support/FakeProvider.ts"
 import * as Fake from "../../support/FakeProvider.ts"
 import type { Answer, Hub } from "../../support/Harness.ts"
@@ -179,6 +183,41 @@ layer(bench, { excludeTestServices: true, timeout: 30_000 })("POST /v1/chat", (i
       assert.deepStrictEqual(body.attempts.map(({ model, outcome }: { model: string; outcome: string }) => `${model} ${outcome}`), ["small overloaded", "big ok"])
     })
 
+    test("an explicit model goes to its own provider under its own upstream name, by alias too, however light it is", async ({ fake, hub }) => {
+      const card = { name: "mine", provider: "anthropic", upstream_name: "claude-of-mine", context_size: 100_000, weight: -5, cost_per_1k_tokens: 0.02, aliases: ["my-own"] }
+      ok(await hub.admin("POST", "/models", card))
+      for (const model of ["mine", "my-own"]) assert.deepInclude(ok(await hub.chat(ask("Hello", { model }))), { model: "mine", provider: "anthropic" })
+      assert.deepStrictEqual(fake.calls.map(({ model, vendor }) => [vendor, model]), [["anthropic", "claude-of-mine"], ["anthropic", "claude-of-mine"]])
+      ok(await hub.admin("DELETE", "/models/mine"))
+    })
+
+    test("escalation passes by a heavier model whose context is too small for the request", async ({ fake, hub }) => {
+      ok(await hub.admin("POST", "/models", { name: "tiny", provider: "openai", context_size: 200, weight: 9500, cost_per_1k_tokens: 0.02 }))
+      fake.script({ model: "small" }, { fault: "529", always: true })
+      const body = ok(await hub.chat(ask("word ".repeat(500), { model: "small" })))
+      assert.strictEqual(body.model, "big")
+      assert.deepStrictEqual(fake.calls.map(({ model }) => model), ["small", "big"])
+      const overflow = ok(await hub.chat(ask("word ".repeat(500), { model: "tiny" })))
+      assert.notStrictEqual(overflow.model, "tiny")
+      const alone = await hub.chat(ask("word ".repeat(500), { model: "tiny", policy: { allow_escalation: false } }))
+      assert.deepStrictEqual([alone.status, alone.json.error.code], [400, "context_length_exceeded"])
+      assert.notInclude(fake.calls.map(({ model }) => model), "tiny")
+      ok(await hub.admin("DELETE", "/models/tiny"))
+    })
+
+    test("a cost limit of 0 means free models only, and no limit where it is absent", async ({ fake, hub }) => {
+      const free = { policy: { max_cost_per_1k_tokens: 0 } }
+      const none = await hub.chat(ask("Hello", free))
+      assert.deepStrictEqual([none.status, none.json.error.code], [422, "no_candidate"])
+      const reasons = none.json.error.details.models.map(({ model, reason }: { model: string; reason: string }) => [model, reason])
+      for (const model of ["big", "judge", "small"]) assert.deepInclude(reasons, [model, "too_expensive"])
+      assert.strictEqual(fake.calls.length, 0)
+      ok(await hub.admin("POST", "/models", { name: "gift", provider: "openai", context_size: 100_000, weight: 1, cost_per_1k_tokens: 0 }))
+      assert.strictEqual(ok(await hub.chat(ask("Hello", free))).model, "gift")
+      assert.strictEqual(ok(await hub.chat(ask("Hello"))).model, "big")
+      ok(await hub.admin("DELETE", "/models/gift"))
+    })
+
     test("an upstream's 400 is the client's, with its field", async ({ fake, hub }) => {
       fake.script({}, { error: 400 })
       const answer = await hub.chat(ask("Hello", { model: "small" }))
@@ -193,7 +232,23 @@ layer(bench, { excludeTestServices: true, timeout: 30_000 })("POST /v1/chat", (i
       assert.strictEqual(answer.status, 502)
       assert.strictEqual(answer.json.error.code, "provider_auth")
       assert.strictEqual(answer.headers.get("x-should-retry"), "false")
+      assert.match(answer.json.error.message, /^The provider 'openai' refused TokenHub's key: /)
       assert.notInclude(answer.text, "sk-test-key")
+      const again = await hub.chat(ask("Hello", { model: "small", policy: { allow_escalation: false } }))
+      assert.deepStrictEqual([again.status, again.json.error.code], [503, "all_unavailable"])
+      assert.match(again.json.error.message, /^'small' is unavailable; try again in 3\d\d s$/)
+      assert.deepInclude(again.json.error.details.models[0], { model: "small" })
+      assert.match(again.json.error.details.models[0].detail, /^'small' can't be called: it cools down for 3\d\d s$/)
+      assert.isAtLeast(Number(again.headers.get("retry-after")), 290)
+      ok(await hub.admin("POST", "/providers", { name: "openai", provider_type: "openai", api_key: "sk-test-key", base_url: fake.url("openai") }))
+    })
+
+    test("a used-up quota is a 429 with the time until which the model cools", async ({ fake, hub }) => {
+      fake.script({}, { fault: "quota" })
+      const answer = await hub.chat(ask("Hello", { model: "small", policy: { allow_escalation: false } }))
+      assert.deepStrictEqual([answer.status, answer.json.error.code], [429, "rate_limited"])
+      assert.isAtLeast(Number(answer.headers.get("retry-after")), 290)
+      assert.match(answer.json.error.message, /^'small' is rate-limited; try again in 3\d\d s$/)
       ok(await hub.admin("POST", "/providers", { name: "openai", provider_type: "openai", api_key: "sk-test-key", base_url: fake.url("openai") }))
     })
 
@@ -270,4 +325,72 @@ layer(bench, { excludeTestServices: true, timeout: 30_000 })("POST /v1/chat", (i
       assert.strictEqual(events.at(-1)?.data.adversarial.initial_plan, "draft one")
     })
   })
+})
+
+describe("the chat request flow", { timeout: 20_000 }, () => {
+  const exact = Schema.decodeUnknownSync(ChatAnswer, { onExcessProperty: "error" })
+
+  it.live("client, validation, mode, router, adapters, answer, metrics and database: every figure is the provider's bill", () =>
+    Effect.gen(function*() {
+      const folder = yield* Harness.folder
+      const fake = yield* Fake.scoped()
+      const hub = yield* Harness.start({ folder, env: { TOKENHUB_MOCK: "false" } })
+      yield* Effect.promise(async () => {
+        for (const [name, type] of [["one", "openai"], ["two", "anthropic"]] as const) {
+          ok(await hub.admin("POST", "/providers", { name, provider_type: type, api_key: "sk-test-key", base_url: fake.url(type) }))
+        }
+        const add = (name: string, provider: string, weight: number) =>
+          hub.admin("POST", "/models", { name, provider, context_size: 100_000, weight: 9000 + weight, input_cost_per_1k: 0.000003, output_cost_per_1k: 0.000007, cached_input_cost_per_1k: 0.000001 })
+        ok(await add("flow-planner", "one", 2))
+        ok(await add("flow-critic", "two", 1))
+
+        // 2: what is not valid goes no further.
+        assert.strictEqual((await hub.chat({ messages: [] })).status, 400)
+        assert.strictEqual(fake.calls.length, 0)
+        // 3 to 6, in both modes, with a failed call, a cached prompt and an odd number of nano-dollars.
+        fake.script({ model: "flow-planner" }, { fault: "500" }, { text: "one", usage: { prompt: 101, cached: 33, completion: 7 } })
+        const simple = exact(ok(await hub.chat(ask("Hello"))))
+        assert.deepStrictEqual([simple.model, simple.attempts.map(({ outcome }) => outcome)], ["flow-planner", ["server_error", "ok"]])
+        fake.script({ model: "flow-planner" }, { text: "draft" }, { text: "better draft" })
+        fake.script({ model: "flow-critic" }, { text: "Too short.\nVERDICT: REVISE" })
+        const duel = exact(ok(await hub.chat(ask("Hello", { orchestration_mode: "adversarial", enable_refinement: true }))))
+        assert.deepStrictEqual(duel.attempts.map(({ provider, step }) => `${step} ${provider}`), ["plan one", "critique two", "refine one"])
+
+        // 7: the same sums everywhere.
+        const charged = fake.bill.reduce(
+          (sum, { cached, completion, prompt }) => ({
+            tokens: sum.tokens + prompt + completion,
+            // Each call is rounded up once.
+            nano: sum.nano + Math.ceil(((prompt - cached) * 3000 + cached * 1000 + completion * 7000) / 1000)
+          }),
+          { tokens: 0, nano: 0 }
+        )
+        const usd = `0.${String(charged.nano).padStart(9, "0")}`
+        assert.strictEqual(simple.tokens_used + duel.tokens_used, charged.tokens)
+        const { totals } = (await hub.admin("GET", "/usage?group_by=mode&bucket=hour")).json
+        // The refused one is a request too.
+        assert.deepInclude(totals, { requests: 3, attempts: 5, total_tokens: charged.tokens, cost_usd: usd })
+
+        const families = parsePrometheus((await hub.get("/metrics")).text)
+        // Other tests of this process have series of their own.
+        const sumOf = (family: string) =>
+          families.find(({ name }) => name === family)?.metrics
+            .reduce((sum, { labels, value }) => sum + (labels?.["model"]?.startsWith("flow-") === true ? Number(value) : 0), 0)
+        assert.strictEqual(sumOf("tokenhub_tokens_used_total"), charged.tokens)
+        assert.strictEqual(sumOf("tokenhub_model_calls_total"), 5)
+        assert.closeTo(sumOf("tokenhub_cost_usd_total") ?? 0, charged.nano / 1e9, 1e-12)
+
+        const database = new DatabaseSync(join(folder, "tokenhub.db"), { readOnly: true })
+        const rows = database.prepare(
+          "SELECT event, mode, model, status, prompt_tokens + completion_tokens AS tokens, duration_ms >= 0 AS timed, at > 0 AS stamped FROM requests WHERE event = 'chat' ORDER BY id"
+        ).all()
+        database.close()
+        const row = { event: "chat", status: 200, timed: 1, stamped: 1 }
+        assert.deepStrictEqual(rows.map((found) => ({ ...found })), [
+          { ...row, status: 400, mode: null, model: null, tokens: 0 },
+          { ...row, mode: "simple", model: "flow-planner", tokens: simple.tokens_used },
+          { ...row, mode: "adversarial", model: "flow-planner", tokens: duel.tokens_used }
+        ])
+      })
+    }))
 })

@@ -57,6 +57,40 @@ layer(Layer.effect(TokenHub, Harness.start()), { excludeTestServices: true, time
     assert.match(page.headers.get("content-type") ?? "", /^text\/html/)
     assert.notMatch(page.text.slice(0, 2000), /<script src=|<link [^>]*href="http/)
   })
+
+  test("the contract leaves room for other fields exactly where the server takes or sends them", async (hub) => {
+    const { json } = await hub.get("/openapi.json")
+    const { schemas } = json.components
+    const isClosed = (name: string) => schemas[name].additionalProperties === false
+    const refused = ["NewProvider", "ProviderChanges", "NewModel", "ModelChanges", "NewClientKey", "ClientKeyChanges", "ClientKeyRotation", "RoutingPolicy", "TokenHubOptions"]
+    const open = ["ChatRequest", "ChatAnswer", "ChatCompletionRequest", "ChatCompletion", "AnthropicMessagesRequest", "AnthropicMessageAnswer", "EmbeddingsRequest", "Provider", "Error"]
+    for (const name of refused) assert.isTrue(isClosed(name), name)
+    for (const name of open) assert.isFalse(isClosed(name), name)
+    assert.strictEqual(schemas.NewProvider.properties.timeouts.additionalProperties, false)
+    assert.strictEqual((await hub.chat({ ...user, metadata: { a: "b" } })).status, 200)
+    assert.strictEqual((await hub.admin("POST", "/routing/explain", { ...user, metadata: { a: "b" } })).status, 200)
+    assert.strictEqual((await hub.chat({ ...user, tokenhub: { metadata: {} } })).status, 400)
+    assert.strictEqual((await hub.admin("POST", "/keys", { name: "k", metadata: {} })).status, 400)
+  })
+
+  test("the contract has every status that its routes answer a body of another kind with", async (hub) => {
+    const { paths } = (await hub.get("/openapi.json")).json
+    for (const path of ["/v1/chat", "/v1/chat/completions", "/v1/messages", "/v1/responses", "/v1/embeddings", "/admin/providers", "/admin/routing/explain"]) {
+      const headers = { "content-type": "text/plain", ...(path.startsWith("/admin") ? { authorization: `Bearer ${Harness.adminPassword}` } : {}) }
+      const { status } = await hub.post(path, "Hello", { headers })
+      assert.strictEqual(status, 415, path)
+      assert.property(paths[path].post.responses, String(status), path)
+    }
+  })
+})
+
+describe("the start", { timeout: 20_000 }, () => {
+  it.live("warns of variables that mean nothing", () =>
+    Effect.gen(function*() {
+      const { printed } = yield* Harness.start({ env: { TOKENHUB_CLIENT_AUHT: "required" } })
+      const warnings = printed.filter((line) => line.startsWith("Warning: "))
+      assert.deepStrictEqual(warnings, ["Warning: TOKENHUB_CLIENT_AUHT is set, but TokenHub has no such variable (README.md has the list)"])
+    }))
 })
 
 describe("readiness", { timeout: 20_000 }, () => {
@@ -87,6 +121,9 @@ describe("TOKENHUB_METRICS_TOKEN", () => {
       assert.strictEqual((yield* scrape({})).json.error.code, "missing_credential")
       assert.strictEqual((yield* scrape({ authorization: `Bearer ${Harness.adminPassword}` })).json.error.code, "invalid_credential")
       assert.strictEqual((yield* scrape({ authorization: "Bearer scrape-me" })).status, 200)
+      assert.strictEqual((yield* scrape({})).headers.get("www-authenticate"), "Bearer")
+      const twice = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer scrape-me\r\nauthorization: Bearer other\r\nConnection: close\r\n\r\n"
+      assert.match(yield* Effect.promise(() => hub.raw(twice)), /^HTTP\/1\.1 400[^]*duplicate_authorization/)
     }).pipe(Effect.scoped))
 })
 
