@@ -118,6 +118,7 @@ export const variables = {
   maxLoopLagMs: integer("TOKENHUB_MAX_LOOP_LAG_MS", "average lag of the event loop above which new work gets 503; 0: never", 500, 0, 60 * second, "milliseconds"),
   maxHeapPercent: integer("TOKENHUB_MAX_HEAP_PERCENT", "part of the heap's limit in use from which new work gets 503", 90, 1, 100, "percent"),
   retriesPerSecond: integer("TOKENHUB_RETRIES_PER_SECOND", "upstream calls that may follow failed ones, beside a fifth of the first ones", 10, 0, 1_000_000, "calls a second"),
+  hedgeAfterMs: integer("TOKENHUB_HEDGE_AFTER_MS", "a call without a token by then gets a second one beside it, and the first to answer is taken; 0: never", 0, 0, 600 * second, "milliseconds"),
   healthCheckSeconds: integer("TOKENHUB_HEALTH_CHECK_SECONDS", "between checks of providers whose circuit is open, by their list of models; 0: none", 0, 0, 86_400, "seconds"),
   limitRpm: optional(integer("TOKENHUB_LIMIT_RPM", "requests a minute of all callers together", 0, 1, 1_000_000_000, "requests")),
   limitTpm: optional(integer("TOKENHUB_LIMIT_TPM", "tokens a minute of all callers together, prompt and completion", 0, 1, 1_000_000_000_000, "tokens")),
