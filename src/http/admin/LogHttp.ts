@@ -5,6 +5,7 @@ import { AuditLog } from "../../account/AuditLog.ts"
 import { Backup } from "../../account/Backup.ts"
 import type { Told } from "../../account/Events.ts"
 import { Events } from "../../account/Events.ts"
+import type { RequestFilter } from "../../account/Ledger.ts"
 import { Ledger } from "../../account/Ledger.ts"
 import { NotFound } from "../../domain/RequestError.ts"
 import { Settings } from "../../Settings.ts"
@@ -14,6 +15,8 @@ import { Api } from "../Api.ts"
 import { Drain } from "../Drain.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import * as EventStream from "../EventStream.ts"
+import type { ExportFormat } from "./LogExport.ts"
+import { contentTypes, exported } from "./LogExport.ts"
 import { shownAlert, shownAttempt, shownChange, shownRequest, shownUsage, totalsOf } from "./LogWire.ts"
 
 const defaultLimit = 50
@@ -36,10 +39,22 @@ export const LogHttp = HttpApiBuilder.group(
 
     const upToDate = Effect.timeoutOption(ledger.flush, mostBehind)
 
+    /** A database that can't be read at all is told as such, before the file begins. */
+    const exportFile = (format: ExportFormat, filter: Partial<RequestFilter>) =>
+      Effect.gen(function*() {
+        yield* ledger.requests({ ...filter, limit: 1 })
+        return HttpServerResponse.stream(exported(ledger.requests, format, filter), {
+          contentType: contentTypes[format],
+          headers: fileHeaders("tokenhub-requests", format, yield* Clock.currentTimeMillis)
+        })
+      })
+
     return handlers
-      .handle("requests", ({ query: { limit = defaultLimit, ...filter } }) =>
+      .handle("requests", ({ query: { format = "json", limit: most, ...filter } }) =>
         Effect.gen(function*() {
           yield* upToDate
+          if (format !== "json") return yield* exportFile(format, { ...present(filter), ...(most === undefined ? {} : { limit: most }) })
+          const limit = most ?? defaultLimit
           const { items, next } = pageOf(yield* ledger.requests({ ...present(filter), limit: limit + 1 }), limit)
           return { requests: items.map(shownRequest), next: next?.id ?? null }
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
