@@ -105,6 +105,7 @@ export const variables = {
   vaultImportPassphrase: secret(optional(plain("TOKENHUB_VAULT_IMPORT_PASSPHRASE", "what opens that file", "", "a passphrase"))),
   ledgerSync: oneOf("TOKENHUB_LEDGER_SYNC", "full: the ledger survives a power cut too, at the price of a disk wait per group", "normal", ["normal", "full"]),
   retentionDays: integer("TOKENHUB_RETENTION_DAYS", "how long rows of requests are kept; hourly sums stay", 90, 1, 36_500, "days"),
+  storePromptsHours: integer("TOKENHUB_STORE_PROMPTS_HOURS", "how long prompts and answers are kept, encrypted; 0: not at all", 0, 0, 8760, "hours"),
   maxBodyBytes: integer("TOKENHUB_MAX_BODY_BYTES", "largest request body without an image or file part", 10 * mebibyte, 1024, 32 * mebibyte, "bytes"),
   connectTimeoutMs: integer("TOKENHUB_CONNECT_TIMEOUT_MS", "to connect to a provider", 5 * second, 1, 600 * second, "milliseconds"),
   firstByteTimeoutMs: integer("TOKENHUB_FIRST_BYTE_TIMEOUT_MS", "until a stream's first token; an answer in one piece gets ten times as long to begin", 30 * second, 1, 3600 * second, "milliseconds"),

@@ -113,6 +113,17 @@ export const LogApi = HttpApiGroup.make("log")
       success: Schema.Struct({ ...request, attempts: Schema.Array(AttemptEntry) }),
       error: ErrorEnvelope.errors
     }).annotate(OpenApi.Summary, "One request with every upstream call"),
+    HttpApiEndpoint.get("prompt", "/requests/:id/prompt", {
+      params: { id: RequestId },
+      success: Schema.Struct({
+        id: Schema.String,
+        expires_at: Timestamp,
+        messages: described(Schema.Array(Schema.Unknown), "In TokenHub's own form, without the bytes of pictures, files and recordings"),
+        left_out: described(Schema.Int, "Older messages that were not kept"),
+        answer: described(Schema.NullOr(Schema.Array(Schema.Unknown)), "The parts of the final answer; null where there was none")
+      }),
+      error: ErrorEnvelope.errors
+    }).annotate(OpenApi.Summary, "What was asked and answered, where TOKENHUB_STORE_PROMPTS_HOURS keeps it; each look is in the audit log"),
     HttpApiEndpoint.get("usage", "/usage", {
       query: struct({
         group_by: optional(described(Schema.Literals(["model", "provider", "key", "mode"]), "Default model")),

@@ -10,11 +10,12 @@ import { Ledger } from "../../account/Ledger.ts"
 import { NotFound } from "../../domain/RequestError.ts"
 import { Settings } from "../../Settings.ts"
 import { audited } from "./AdminAudit.ts"
-import { fileHeaders, pageOf, present } from "./AdminWire.ts"
+import { fileHeaders, iso, pageOf, present } from "./AdminWire.ts"
 import { Api } from "../Api.ts"
 import { Drain } from "../Drain.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import * as EventStream from "../EventStream.ts"
+import { KeptPrompts } from "../KeptPrompts.ts"
 import type { ExportFormat } from "./LogExport.ts"
 import { contentTypes, exported } from "./LogExport.ts"
 import { shownAlert, shownAttempt, shownChange, shownRequest, shownUsage, totalsOf } from "./LogWire.ts"
@@ -34,6 +35,7 @@ export const LogHttp = HttpApiBuilder.group(
     const drain = yield* Drain
     const events = yield* Events
     const ledger = yield* Ledger
+    const prompts = yield* KeptPrompts
     const record = yield* audited
     const { heartbeatMs, streamIdleTimeoutMs } = yield* Settings
 
@@ -64,6 +66,13 @@ export const LogHttp = HttpApiBuilder.group(
           const found = yield* ledger.request(params.id)
           if (found === undefined) return yield* new NotFound({ message: `No request '${params.id}'` })
           return { ...shownRequest(found.row), attempts: found.attempts.map(shownAttempt) }
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("prompt", ({ params: { id } }) =>
+        Effect.gen(function*() {
+          const kept = yield* prompts.get(id)
+          if (kept === undefined) return yield* new NotFound({ message: `No prompt of the request '${id}' is kept` })
+          yield* record(Effect.void, () => ({ action: "prompt.read", target: id }))
+          return { id, expires_at: iso(kept.expiresAt), ...kept.prompt }
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("usage", ({ query: { group_by: groupBy = "model", ...rest } }) =>
         Effect.gen(function*() {
