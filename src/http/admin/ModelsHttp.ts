@@ -27,8 +27,8 @@ export const ModelsHttp = HttpApiBuilder.group(
       return Option.isSome(view) ? models.fromCatalogue(view.value.card.providerType, upstream_name ?? name) : undefined
     })
 
-    const put = (card: ModelCard, before: Option.Option<ModelCard>) =>
-      record(models.put(card), ({ replaced }) => ({
+    const put = (card: ModelCard, before: Option.Option<ModelCard>, expected?: ModelCard) =>
+      record(models.put(card, expected), ({ replaced }) => ({
         action: replaced ? "model.change" : "model.add",
         target: card.name,
         ...(Option.isSome(before) ? { before: shownModel(before.value) } : {}),
@@ -51,7 +51,7 @@ export const ModelsHttp = HttpApiBuilder.group(
         Effect.gen(function*() {
           const before = yield* present(params.name)
           const card = yield* Effect.fromResult(changedCard(before, payload))
-          yield* put(card, Option.some(before))
+          yield* put(card, Option.some(before), before)
           return shownModel(card)
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("remove", ({ params }) =>
