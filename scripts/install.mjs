@@ -31,6 +31,15 @@ const complete = (dev) => {
     (installed[path]?.version === locked.version && installed[path].integrity === locked.integrity))
 }
 
+/** Packages that would run a program of their own while they are installed, and are not on package.json's list of those that may. */
+const unlisted = () => {
+  const { allowScripts = {} } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+  return Object.entries(packagesOf(join(root, "package-lock.json"))).flatMap(([path, { hasInstallScript }]) => {
+    const name = path.split("node_modules/").at(-1)
+    return hasInstallScript === true && allowScripts[name] !== true ? [name] : []
+  })
+}
+
 const lockFile = join(tmpdir(), `tokenhub-install-${createHash("sha256").update(root).digest("hex").slice(0, 16)}`)
 const lockLifetime = 15 * 60_000
 
@@ -75,6 +84,11 @@ const npm = (args) =>
   })
 
 const install = async (dev) => {
+  const strange = unlisted()
+  if (strange.length > 0) {
+    process.stderr.write(`TokenHub: not installed, since these packages have install scripts and are not in package.json's allowScripts: ${strange.join(", ")}\n`)
+    return 1
+  }
   const installed = installedPackages()
   const keepsDev = Object.values(installed ?? {}).some((entry) => entry.dev)
   process.stderr.write("TokenHub: installing packages, this takes a moment ...\n")

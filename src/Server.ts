@@ -15,6 +15,7 @@ import { ClientKeys } from "./account/ClientKeys.ts"
 import { Events } from "./account/Events.ts"
 import { GuessThrottle } from "./account/GuessThrottle.ts"
 import { Ledger } from "./account/Ledger.ts"
+import { Prompts } from "./account/Prompts.ts"
 import { Responses } from "./account/Responses.ts"
 import { RateLimits } from "./account/RateLimits.ts"
 import { StoreHealth } from "./account/StoreHealth.ts"
@@ -28,6 +29,7 @@ import { ChatHttp } from "./http/chat/ChatHttp.ts"
 import { Drain } from "./http/Drain.ts"
 import { EmbeddingsHttp } from "./http/openai/EmbeddingsHttp.ts"
 import * as Front from "./http/Front.ts"
+import { KeptPrompts } from "./http/KeptPrompts.ts"
 import { ModelListHttp } from "./http/openai/ModelListHttp.ts"
 import * as NodeServer from "./http/NodeServer.ts"
 import { OpenAiChatHttp } from "./http/openai/OpenAiChatHttp.ts"
@@ -112,7 +114,9 @@ export const make = (parts: Parts = {}) => {
   const listener = Layer.unwrap(
     Effect.map(Settings, ({ host, port }) => NodeHttpServer.layer(() => server, { host, port, backlog, gracefulShutdownTimeout }))
   )
-  const orchestration = Orchestrator.layer.pipe(
+  const orchestration = KeptPrompts.recording.pipe(
+    Layer.provide(Orchestrator.layer),
+    Layer.provideMerge(KeptPrompts.layer),
     Layer.provideMerge(Attempts.layer),
     Layer.provideMerge(RetryBudget.layer),
     Layer.provideMerge(parts.modes ?? Modes.layer(Simple, Adversarial))
@@ -129,6 +133,7 @@ export const make = (parts: Parts = {}) => {
     StoreHealth.layer,
     UnauthenticatedRequests.layer,
     Backup.layer,
+    Prompts.layer,
     Responses.layer
   ).pipe(
     Layer.provideMerge(Budgets.layer),

@@ -1,12 +1,13 @@
 /** The keys that clients of `/v1` carry. */
 import { Clock, Context, Effect, Layer, Redacted, Schedule, Semaphore } from "effect"
 import { hash } from "node:crypto"
+import { isDeepStrictEqual } from "node:util"
 import type { ClientKey, ClientKeySettings } from "../domain/ClientKey.ts"
 import { unlimited } from "../domain/ClientKey.ts"
 import type { ClientKeyId } from "../domain/Ids.ts"
 import { makeClientKeyId } from "../domain/Ids.ts"
 import type { StoreUnavailable } from "../domain/RequestError.ts"
-import { Conflict, NotFound } from "../domain/RequestError.ts"
+import { changedMeanwhile, Conflict, NotFound } from "../domain/RequestError.ts"
 import type { ClientKeyRow } from "../store/ClientKeyStore.ts"
 import { ClientKeyStore } from "../store/ClientKeyStore.ts"
 import { SettingStore } from "../store/SettingStore.ts"
@@ -28,8 +29,12 @@ export class ClientKeys extends Context.Service<ClientKeys, {
   readonly create: (settings: Pick<ClientKeySettings, "name"> & Partial<ClientKeySettings>) => Effect.Effect<NewClientKey, StoreUnavailable>
   readonly list: Effect.Effect<ReadonlyArray<ClientKey>>
   readonly get: (id: string) => Effect.Effect<ClientKey, NotFound>
-  /** What is not given stays; it holds from the next request on. */
-  readonly change: (id: string, changes: Partial<ClientKeySettings>) => Effect.Effect<ClientKey, NotFound | StoreUnavailable>
+  /** What is not given stays; it holds from the next request on. A key whose settings are no longer `expected` is a conflict. */
+  readonly change: (
+    id: string,
+    changes: Partial<ClientKeySettings>,
+    expected?: ClientKeySettings
+  ) => Effect.Effect<ClientKey, NotFound | Conflict | StoreUnavailable>
   /**
    * A new secret for the same key. The one before opens what the key opens for `graceMs` more; one that was still in its grace
    * from an earlier rotation ends now.
@@ -117,8 +122,10 @@ export class ClientKeys extends Context.Service<ClientKeys, {
         return { key: withoutHash(created), secret: Redacted.make(secret) }
       }, changes.withPermits(1))
 
-      const change = Effect.fn("ClientKeys.change")(function*(id: string, given: Partial<ClientKeySettings>) {
-        const changed = { ...yield* row(id), ...given }
+      const change = Effect.fn("ClientKeys.change")(function*(id: string, given: Partial<ClientKeySettings>, expected?: ClientKeySettings) {
+        const found = yield* row(id)
+        if (expected !== undefined && !isDeepStrictEqual(settingsOf(found), settingsOf(expected))) return yield* changedMeanwhile(`The client key '${id}'`)
+        const changed = { ...found, ...given }
         yield* put(changed)
         return shown(changed)
       }, changes.withPermits(1))
@@ -172,5 +179,8 @@ export class ClientKeys extends Context.Service<ClientKeys, {
 const existedSetting = "client_key_existed"
 
 const sha256 = (key: string): string => hash("sha256", key, "hex")
+
+const settingsOf = ({ budget, expiresAt, models, name, rpm, scopes, tpm }: ClientKeySettings): ClientKeySettings =>
+  ({ budget, expiresAt, models, name, rpm, scopes, tpm })
 
 const withoutHash = ({ hash: _, previousHash: __, ...key }: ClientKeyRow): ClientKey => key

@@ -111,6 +111,10 @@ export class NotFound extends Data.TaggedError("NotFound")<{ readonly message: s
 /** The thing is in another state than the request takes it to be; nothing was changed. */
 export class Conflict extends Data.TaggedError("Conflict")<{ readonly message: string; readonly code?: string; readonly param?: string }> {}
 
+/** Another writer was first: what the change was made for is not what is there now (FAULTS.md row 56). */
+export const changedMeanwhile = (what: string): Conflict =>
+  new Conflict({ message: `${what} was changed by another request meanwhile; nothing was changed here, try again`, code: "changed_meanwhile" })
+
 export class PayloadTooLarge extends Data.TaggedError("PayloadTooLarge")<{ readonly message: string }> {}
 
 /** TokenHub itself has no room now. */

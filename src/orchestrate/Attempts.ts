@@ -6,7 +6,7 @@ import { Ledger } from "../account/Ledger.ts"
 import type { Attempt, Outcome } from "../domain/Attempt.ts"
 import type { Drop, DropReason } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
-import type { ChatRequest, Delta, Frame } from "../domain/Chat.ts"
+import type { ChatRequest, Delta } from "../domain/Chat.ts"
 import type { EmbeddingRequest } from "../domain/Embedding.ts"
 import type { ModelName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
@@ -28,6 +28,7 @@ import * as Metrics from "../telemetry/Metrics.ts"
 import type { Asking } from "./Asking.ts"
 import { forCompletion, forEmbeddings } from "./Asking.ts"
 import * as Escalation from "./Escalation.ts"
+import * as Hedging from "./Hedging.ts"
 import { RetryBudget } from "./RetryBudget.ts"
 import type { CallResult, EmbeddingResult } from "./Run.ts"
 import * as Schedules from "./Schedules.ts"
@@ -43,20 +44,12 @@ interface Call {
   readonly maxCost?: NanoDollars
   readonly insteadOf?: CallResult
   /** Where a stream goes as it comes; undefined: the answer is fetched in one piece. */
-  readonly sink?: StepSink
+  readonly sink?: Hedging.Sink
 }
 
 /** One completion, as a mode asked for it. */
 export interface StepCall extends Call {
   readonly request: ChatRequest
-}
-
-export interface StepSink {
-  readonly onCall: (model: ModelCard, estimatedPromptTokens: number) => Effect.Effect<void>
-  /** Whether a frame shows the client a piece of the answer. */
-  readonly hasContent: (frame: Frame) => boolean
-  readonly onFrame: (frame: Frame, content: boolean) => Effect.Effect<void>
-  readonly onDelta: (delta: Delta) => Effect.Effect<void>
 }
 
 /** Embeddings of one list of texts. */
@@ -95,16 +88,16 @@ export class Attempts extends Context.Service<Attempts, {
       const health = yield* HealthBoard
       const retryBudget = yield* RetryBudget
       const router = yield* Router
-      const { tracePrompts } = yield* Settings
+      const { hedgeAfterMs, tracePrompts } = yield* Settings
 
       /** One call to one model: opened on the ledger, made, settled, whatever happens to it. */
-      const callOnce = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard) =>
+      const callOnce = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard, lane: Hedging.Lane = Hedging.alone) =>
         Effect.uninterruptibleMask((restore) =>
           Effect.gen(function*() {
             const ready = yield* providers.ready(model.provider)
             const maxTokens = state.asking.need.maxTokens ?? model.maxOutputTokens ?? model.contextSize
             const reserved = ceilingOf(model.price, state.asking.mostPromptTokens, Math.min(maxTokens, model.contextSize))
-            yield* affordable(run, state.call, model, reserved)
+            yield* affordable(run, state, model, reserved)
             const startedAt = yield* Clock.currentTimeMillis
             const place = yield* Effect.acquireRelease(
               admission.call({ clientKey: run.clientKey, model, tokens: tokensAt(state.asking)(model), most: reserved, at: startedAt }),
@@ -130,22 +123,27 @@ export class Attempts extends Context.Service<Attempts, {
             if (!state.called) yield* retryBudget.first
             state.called = true
             run.keep(opened)
+            state.running += reserved
 
+            const tell = Hedging.telling(state.call.sink, lane, {
+              model,
+              promptTokens: state.asking.need.promptTokens,
+              onShown: () => {
+                state.committed = true
+                state.model = model
+              }
+            })
             const onDelta = (delta: Delta) =>
               Effect.gen(function*() {
                 progress.firstTokenMs ??= yield* elapsedMs
                 progress.characters += lengthOf(delta)
-                state.committed = true
-                yield* state.call.sink?.onDelta(delta) ?? Effect.void
-              })
-            const onFrame = (frame: Frame) =>
-              Effect.suspend(() => {
-                state.committed ||= state.call.sink?.hasContent(frame) ?? false
-                return state.call.sink?.onFrame(frame, state.committed) ?? Effect.void
+                yield* tell.delta(delta)
               })
 
-            yield* state.call.sink?.onCall(model, state.asking.need.promptTokens) ?? Effect.void
-            const exit = yield* Effect.exit(restore(state.asking.ask(ready, model, { onDelta, onFrame })))
+            yield* tell.left
+            yield* lane.left
+            const exit = yield* Effect.exit(restore(state.asking.ask(ready, model, { onDelta, onFrame: tell.frame })))
+            state.running -= reserved
             const durationMs = yield* elapsedMs
             const error = exit._tag === "Failure" ? failureOf(exit) : undefined
             const usage = exit._tag === "Success"
@@ -182,17 +180,38 @@ export class Attempts extends Context.Service<Attempts, {
             })
             if (exit._tag === "Success") {
               if (!usage.estimated) yield* router.learn(model, state.asking.promptTokens, usage)
-              return { answer: exit.value, model }
+              return (yield* tell.whole) ? { answer: exit.value, model } : yield* restore(Effect.never)
             }
             return yield* error ?? Effect.failCause(exit.cause)
           }).pipe(Effect.scoped)
         )
 
+      /** The same, with a second call beside it where that was switched on and the first brings no token for long. */
+      const callHedged = Effect.fnUntraced(function*<A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard) {
+        const hedge = hedgeAfterMs === 0
+          ? undefined
+          : Hedging.decide({ afterMs: hedgeAfterMs, named: state.call.model !== undefined, timeLeftMs: yield* run.timeLeftMs })
+        if (hedge === undefined) return yield* callOnce(run, state, model)
+        return yield* Hedging.race({
+          afterMs: hedge.afterMs,
+          first: (lane) => callOnce(run, state, model, lane),
+          mayLeave: retryBudget.spend,
+          second: Effect.fnUntraced(function*(lane) {
+            const next = hedge.ask === "next_model" ? router.choose({ ...state.question, tried: state.tried }) : Effect.succeed(model)
+            const other = yield* Effect.catch(next, () => Effect.succeed(model))
+            state.tried.add(other.name)
+            yield* Metrics.hedged({ model: model.name })
+            return yield* callOnce(run, state, other, lane)
+          })
+        })
+      })
+
       const coolingMs = (model: ModelCard) => health.of(model).retryAfterMs
 
       /** Turns a failure into another try, on this model or the next, or into what the client is told. */
-      const afterFailure = (run: RunRecord, state: State<unknown>, model: ModelCard) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
+      const afterFailure = (run: RunRecord, state: State<unknown>) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
         Effect.gen(function*() {
+          const { model } = state
           state.failures.push({ model, error })
           const decision = Escalation.decide(error, {
             retries: state.retries,
@@ -252,6 +271,7 @@ export class Attempts extends Context.Service<Attempts, {
           hops: [],
           tried: new Set([first.name]),
           failures: [],
+          running: 0n,
           called: false,
           committed: false
         }
@@ -260,8 +280,9 @@ export class Attempts extends Context.Service<Attempts, {
         const sameModel = Effect.suspend(() => {
           const model = state.model
           const explicit = call.model !== undefined && model === first
-          return (explicit ? Effect.andThen(checkExplicit(state, model), callOnce(run, state, model)) : callOnce(run, state, model)).pipe(
-            Effect.catchTag("ProviderError", afterFailure(run, state, model))
+          const asked = callHedged(run, state, model)
+          return (explicit ? Effect.andThen(checkExplicit(state, model), asked) : asked).pipe(
+            Effect.catchTag("ProviderError", afterFailure(run, state))
           )
         }).pipe(Effect.retry({ schedule: Schedules.retry, while: (error) => error._tag === "TryAgain" && error.on === "same_model" }))
 
@@ -310,6 +331,8 @@ interface State<A> {
   readonly hops: Array<Fault>
   readonly tried: Set<ModelName>
   readonly failures: Array<{ readonly model: ModelCard; readonly error: ProviderError }>
+  /** The most that the calls which are out now can cost. */
+  running: NanoDollars
   /** Any call left. */
   called: boolean
   committed: boolean
@@ -329,10 +352,10 @@ const unpriced = (model: ModelCard, whether: string): BudgetExceeded =>
   new BudgetExceeded({ message: `'${model.name}' has no price, so that nobody knows whether ${whether}` })
 
 /** Fails where what is left of the run's own limit can't pay the most that a call may cost. */
-const affordable = (run: RunRecord, { maxCost }: Call, model: ModelCard, ceiling: NanoDollars): Effect.Effect<void, BudgetExceeded> => {
+const affordable = (run: RunRecord, { call: { maxCost }, running }: State<unknown>, model: ModelCard, ceiling: NanoDollars): Effect.Effect<void, BudgetExceeded> => {
   if (maxCost === undefined) return Effect.void
   if (model.price === null) return Effect.fail(unpriced(model, "max_cost_usd pays it"))
-  const left = run.attempts.reduce((rest, attempt) => rest - attempt.cost, maxCost)
+  const left = run.attempts.reduce((rest, attempt) => rest - attempt.cost, maxCost - running)
   if (ceiling <= left) return Effect.void
   const remains = formatUsd(left > 0n ? left : 0n)
   return Effect.fail(

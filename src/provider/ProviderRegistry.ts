@@ -1,11 +1,12 @@
 /** The provider instances of this TokenHub: their cards, their adapters, their keys. */
 import type { Redacted } from "effect"
 import { Context, Effect, Exit, Layer, Scope, Semaphore } from "effect"
+import { isDeepStrictEqual } from "node:util"
 import type { CredentialState, ProviderCard } from "../domain/Catalog.ts"
 import { ProviderName } from "../domain/Ids.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import type { VaultLocked } from "../domain/RequestError.ts"
-import { Conflict, InvalidRequest, NotFound, StoreUnavailable } from "../domain/RequestError.ts"
+import { changedMeanwhile, Conflict, InvalidRequest, NotFound, StoreUnavailable } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
 import { ModelStore } from "../store/ModelStore.ts"
 import { ProviderStore } from "../store/ProviderStore.ts"
@@ -44,8 +45,11 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
     { readonly view: ProviderView; readonly replaced: boolean },
     InvalidRequest | VaultLocked | Conflict | StoreUnavailable
   >
-  /** Changes the given fields only. A changed origin wants the key again (VAULT.md rule 10). */
-  readonly patch: (name: ProviderName, changes: Partial<ProviderSpec>) => Effect.Effect<
+  /**
+   * Changes the given fields only. A changed origin wants the key again (VAULT.md rule 10). An instance that is no longer `expected`
+   * is a conflict.
+   */
+  readonly patch: (name: ProviderName, changes: Partial<ProviderSpec>, expected?: ProviderCard) => Effect.Effect<
     ProviderView,
     NotFound | InvalidRequest | VaultLocked | Conflict | StoreUnavailable
   >
@@ -232,9 +236,10 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
           return Effect.map(replace(name, spec, source), (entry) => ({ view: viewOf(entry), replaced }))
         })).pipe(Effect.withSpan("ProviderRegistry.put"))
 
-      const patch: ProviderRegistry["Service"]["patch"] = (name, given) =>
+      const patch: ProviderRegistry["Service"]["patch"] = (name, given, expected) =>
         change(Effect.gen(function*() {
           const { card } = yield* find(name)
+          if (expected !== undefined && !isDeepStrictEqual(card, expected)) return yield* changedMeanwhile(`The provider '${name}'`)
           const entry = yield* replace(name, { ...card, ...given }, "admin")
           return viewOf(entry)
         })).pipe(Effect.withSpan("ProviderRegistry.patch"))

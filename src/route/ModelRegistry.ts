@@ -1,9 +1,10 @@
 /** The models of this TokenHub: those that an admin set, and the catalogue's for providers that have a key. */
 import { Context, Effect, FiberSet, Layer, Schema, Semaphore } from "effect"
+import { isDeepStrictEqual } from "node:util"
 import type { ModelCard } from "../domain/Catalog.ts"
 import { ModelName } from "../domain/Ids.ts"
 import type { StoreUnavailable } from "../domain/RequestError.ts"
-import { Conflict, InvalidRequest, ModelNotFound, NotFound } from "../domain/RequestError.ts"
+import { changedMeanwhile, Conflict, InvalidRequest, ModelNotFound, NotFound } from "../domain/RequestError.ts"
 import type { ProviderView } from "../provider/ProviderRegistry.ts"
 import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import { ModelStore } from "../store/ModelStore.ts"
@@ -69,8 +70,11 @@ const withoutIdleMock = (models: ReadonlyMap<string, ModelCard>): ReadonlyMap<st
     : models
 
 export class ModelRegistry extends Context.Service<ModelRegistry, {
-  /** Adds or replaces a model; its provider must exist. A name that is another model's alias, or the reverse, is a conflict. */
-  readonly put: (card: ModelCard) => Effect.Effect<{ readonly replaced: boolean }, InvalidRequest | Conflict | StoreUnavailable>
+  /**
+   * Adds or replaces a model; its provider must exist. A name that is another model's alias, or the reverse, is a conflict, and so
+   * is a model that is no longer `expected`.
+   */
+  readonly put: (card: ModelCard, expected?: ModelCard) => Effect.Effect<{ readonly replaced: boolean }, InvalidRequest | Conflict | StoreUnavailable>
   /** Removes an admin's model; a catalogue model of that name shows again. */
   readonly remove: (name: ModelName) => Effect.Effect<void, NotFound | StoreUnavailable>
   readonly get: (name: ModelName) => Effect.Effect<ModelCard, NotFound>
@@ -160,9 +164,10 @@ export class ModelRegistry extends Context.Service<ModelRegistry, {
       }
 
       return ModelRegistry.of({
-        put: Effect.fn("ModelRegistry.put")(function*(card: ModelCard) {
+        put: Effect.fn("ModelRegistry.put")(function*(card: ModelCard, expected?: ModelCard) {
           yield* ready
           return yield* Effect.gen(function*() {
+            if (expected !== undefined && !isDeepStrictEqual(models.get(card.name), expected)) return yield* changedMeanwhile(`The model '${card.name}'`)
             const stored = { ...card, aliases: [...new Set(card.aliases)] }
             yield* check(stored)
             const replaced = rows.has(card.name)

@@ -5,6 +5,7 @@ import { ClientKeyStore } from "./ClientKeyStore.ts"
 import { Database } from "./Database.ts"
 import { LedgerStore } from "./LedgerStore.ts"
 import { ModelStore } from "./ModelStore.ts"
+import { PromptStore } from "./PromptStore.ts"
 import { ProviderStore } from "./ProviderStore.ts"
 import { ResponseStore } from "./ResponseStore.ts"
 import { SettingStore } from "./SettingStore.ts"
@@ -18,6 +19,7 @@ const stores = Layer.mergeAll(
   ClientKeyStore.layer,
   AuditStore.layer,
   LedgerStore.layer,
+  PromptStore.layer,
   ResponseStore.layer
 )
 

@@ -64,6 +64,7 @@ const upstreamDuration = histograms("tokenhub_upstream_duration_seconds", "Durat
 const firstToken = histograms("tokenhub_time_to_first_token_seconds", "Time to the first token of streamed upstream calls", ["model", "provider"], latencies)
 const escalations = counters("tokenhub_escalations_total", "Escalations to another model, by the model that failed and why", ["model", "reason"])
 const retries = counters("tokenhub_retries_total", "Retries of the same model, by why", ["model", "reason"])
+const hedges = counters("tokenhub_hedges_total", "Second calls beside a call that brought no token for long, by the model of the first", ["model"])
 const authFailures = counters("tokenhub_auth_failures_total", "Refused credentials", ["scope", "reason"])
 const budgetAlerts = counters("tokenhub_budget_alerts_total", "Budgets of which so many percent were gone, by owner: a client key's id, or all", ["key", "percent"])
 const limited = counters("tokenhub_rate_limited_total", "Refusals by a limit a minute, by whose limit and of what", ["of", "unit"])
@@ -126,6 +127,10 @@ export const escalated = (move: { readonly from: string; readonly to: string; re
 /** A call was made again to the same model. */
 export const retried = (retry: { readonly model: string; readonly fault: Fault }): Effect.Effect<void> =>
   updating((context) => retries(modelLabel(retry.model), retry.fault).updateUnsafe(1, context))
+
+/** A second call left beside one that brought no token for long; `model` is the first one's. */
+export const hedged = ({ model }: { readonly model: string }): Effect.Effect<void> =>
+  updating((context) => hedges(modelLabel(model)).updateUnsafe(1, context))
 
 const circuitLevel = { closed: 0, half_open: 1, open: 2 }
 

@@ -119,6 +119,16 @@ describe("Client keys", () => {
     }).pipe(on(store, memorySettings()))
   })
 
+  it.effect("change nothing for a key that is no longer what the change was made for", () =>
+    Effect.gen(function*() {
+      const keys = yield* ClientKeys
+      const { key } = yield* keys.create({ name: "app", models: ["a"] })
+      yield* keys.change(key.id, { rpm: 5 }, key)
+      const late = yield* Effect.flip(keys.change(key.id, { tpm: 6 }, key))
+      assert.deepInclude({ ...late }, { _tag: "Conflict", code: "changed_meanwhile" })
+      assert.deepInclude(yield* keys.get(key.id), { rpm: 5, tpm: null })
+    }).pipe(fresh()))
+
   it.effect("that do not exist can't be renamed or revoked", () =>
     Effect.gen(function*() {
       const keys = yield* ClientKeys

@@ -2,33 +2,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
 import * as Bench from "../support/Bench.ts"
+import * as JumpingClock from "../support/JumpingClock.ts"
 
 const { ask, ok } = Bench
 
 const hour = 3_600_000
 
-/** This machine's clock, whose wall time can be set off. */
-const jumping = Effect.map(Clock.Clock, (real) => {
-  let offset = 0
-  const wall = () => real.currentTimeMillisUnsafe() + offset
-  const wallNanos = () => real.currentTimeNanosUnsafe() + BigInt(offset) * 1_000_000n
-  const clock: Clock.Clock = {
-    currentTimeMillisUnsafe: wall,
-    currentTimeMillis: Effect.sync(wall),
-    currentTimeNanosUnsafe: wallNanos,
-    currentTimeNanos: Effect.sync(wallNanos),
-    monotonicTimeNanosUnsafe: () => real.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: real.monotonicTimeNanos,
-    sleep: (duration) => real.sleep(duration)
-  }
-  return { clock, jump: (ms: number) => void (offset += ms) }
-})
-
 describe("a clock that jumps by an hour", { timeout: 30_000 }, () => {
   for (const jump of [hour, -hour]) {
     it.live(`57: no time-out fires, no window counts twice, no lock-out resets (${jump > 0 ? "forward" : "back"})`, () =>
       Effect.gen(function*() {
-        const { clock, jump: jumpBy } = yield* jumping
+        const { clock, jump: jumpBy } = yield* JumpingClock.make
         const { fake, hub } = yield* Effect.provideService(Bench.start(), Clock.Clock, clock)
         yield* Effect.promise(async () => {
           const { id, key } = ok(await hub.admin("POST", "/keys", { name: "two a minute", rpm: 2 }))

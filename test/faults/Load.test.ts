@@ -138,6 +138,33 @@ describe("a chain of models that all fail", () => {
   })
 })
 
+describe("a second call where the first brings no token", () => {
+  for (const stream of [false, true]) {
+    test(`is taken if it answers first, and the other is cancelled at once (${stream ? "stream" : "plain"})`, {
+      env: { TOKENHUB_HEDGE_AFTER_MS: "100" },
+      models: ["spare", "slow"]
+    }, async ({ fake, hub }) => {
+      fake.script({ model: "slow" }, stream ? { fault: "no-first-token" } : { fault: "no-headers" })
+      fake.script({ model: "spare" }, { text: "from the spare one" })
+      const answer = await hub.post("/v1/chat/completions", { stream, messages: [{ role: "user", content: "Hello" }] })
+      assert.strictEqual(answer.status, 200, answer.text)
+      assert.strictEqual(answer.headers.get("x-tokenhub-model"), "spare")
+      if (stream) {
+        assert.lengthOf(answer.text.match(/data: \[DONE\]/g) ?? [], 1)
+        assert.lengthOf(answer.text.match(/"role":"assistant"/g) ?? [], 1)
+      } else assert.strictEqual(answer.json.choices[0].message.content, "from the spare one")
+      const [slow, spare] = fake.calls
+      assert.deepStrictEqual([slow?.model, spare?.model], ["slow", "spare"])
+      await slow?.ended
+      assert.isBelow((slow?.endedAt ?? Infinity) - (spare?.endedAt ?? 0), 1000)
+      const [row] = await Bench.settled(hub)
+      const { attempts } = ok(await hub.admin("GET", `/requests/${row?.id}`))
+      assert.deepStrictEqual(attempts.map(({ model, outcome }: { model: string; outcome: string }) => [model, outcome]), [["slow", "cancelled"], ["spare", "ok"]])
+      assert.match((await hub.get("/metrics")).text, /^tokenhub_hedges_total\{model="slow"\} [1-9]/m)
+    })
+  }
+})
+
 describe("a provider that is down", () => {
   const patient = { TOKENHUB_BREAKER_FAILURES: "1000" }
 

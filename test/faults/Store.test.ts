@@ -4,6 +4,7 @@ import { Context, Effect } from "effect"
 import { SqlClient } from "effect/sql"
 import { DatabaseSync } from "node:sqlite"
 import { join } from "node:path"
+import { Drain } from "../../src/http/Drain.ts"
 import { LedgerSqlClient } from "../../src/store/Database.ts"
 import * as Fake from "../support/FakeProvider.ts"
 import * as Bench from "../support/Bench.ts"
@@ -189,6 +190,32 @@ describe("two writers of one row", { timeout: 30_000 }, () => {
         assert.isBelow(statuses[0] ?? 500, 300, answers.map(({ text }) => text).join("\n"))
         // The second is compared with what the first left, or finds that it was changed meanwhile.
         assert.include([401, 409], statuses[1], answers.map(({ text }) => text).join("\n"))
+      })
+    }).pipe(Effect.scoped))
+
+  it.live("56: of two changes of one instance, model or key at once one wins, and the other is refused with 409", () =>
+    Effect.gen(function*() {
+      const folder = yield* Harness.folder
+      const { hub } = yield* Bench.start({ folder })
+      const { inFlight } = Context.get(hub.services, Drain)
+      yield* Effect.promise(async () => {
+        const { id } = ok(await hub.admin("POST", "/keys", { name: "k" }))
+        const other = new DatabaseSync(join(folder, "tokenhub.db"))
+        for (const [path, one, two] of [["/models/m", "weight", "context_size"], ["/providers/p", "max_concurrency", "enabled"], [`/keys/${id}`, "rpm", "tpm"]] as const) {
+          const before = ok(await hub.admin("GET", path))
+          const wanted = { [one]: 4321, [two]: two === "enabled" ? false : 4321 }
+          // While nobody can write, both see what was there before.
+          other.exec("BEGIN IMMEDIATE")
+          const changes = [one, two].map(async (field) => ({ field, answer: await hub.admin("PATCH", path, { [field]: wanted[field] }) }))
+          while (inFlight() < 2) await pause(5)
+          await pause(100)
+          other.exec("ROLLBACK")
+          const [won, lost] = (await Promise.all(changes)).toSorted((a, b) => a.answer.status - b.answer.status)
+          assert.deepStrictEqual([won?.answer.status, lost?.answer.status, lost?.answer.json.error.code], [200, 409, "changed_meanwhile"], path)
+          const after = ok(await hub.admin("GET", path))
+          assert.deepStrictEqual([after[won?.field ?? ""], after[lost?.field ?? ""]], [wanted[won?.field ?? ""], before[lost?.field ?? ""]], path)
+        }
+        other.close()
       })
     }).pipe(Effect.scoped))
 })

@@ -102,7 +102,11 @@ export const rows: ReadonlyArray<Row> = [
   }),
   row(55, "vault locked", { "http/admin/AdminVault.test.ts": "locks and unlocks; vault-keyed providers answer 503 meanwhile, and a wrong password is noticed" }),
   row(56, "two writers change the same row", {
-    [store]: "56: of two changes of the password at once one wins, and the other is refused",
+    [store]: [
+      "56: of two changes of the password at once one wins, and the other is refused",
+      "56: of two changes of one instance, model or key at once one wins, and the other is refused with 409"
+    ],
+    "route/ModelRegistry.test.ts": "refuses a change that was made for a model as it no longer is",
     "vault/Vault.test.ts": "makes a change a conflict; the next try is on what it left",
     "store/VaultStore.test.ts": "of two writers from one generation lets one win, and the other changes nothing"
   }),

@@ -1,6 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Result } from "effect"
 import type { LookupAddress } from "node:dns"
+import { once } from "node:events"
+import type { AddressInfo } from "node:net"
+import { connect, createServer } from "node:net"
 import type { Resolve } from "../../src/provider/EgressGuard.ts"
 import { checkBaseUrl, guardedLookup, LookupError, reachOf } from "../../src/provider/EgressGuard.ts"
 
@@ -35,6 +38,16 @@ describe("checkBaseUrl", () => {
     "http://[2001:0:53aa:64c::1]",
     "http://[2001:db8::1]",
     "http://[fec0::1]",
+    "http://[fd20:ce::254]",
+    "http://[5f00::1]",
+    "http://[3fff::1]",
+    "http://192.88.99.1",
+    "http://198.51.100.7",
+    "http://[100::1]",
+    "http://[64:ff9b:1::1]",
+    "http://[::ffff:0:169.254.169.254]",
+    "http://203.0.113.9",
+    "http://instance-data/latest",
     "http://metadata.google.internal/computeMetadata/v1",
     "http://METADATA.google.internal./v1",
     "http://metadata",
@@ -65,13 +78,6 @@ describe("checkBaseUrl", () => {
     "",
     `https://api.example.com/${"a".repeat(3000)}`
   ]
-  for (const url of never) {
-    it(`refuses ${JSON.stringify(url.slice(0, 60))} always`, () => {
-      assert.isTrue(Result.isFailure(checkBaseUrl(url, false)))
-      assert.isTrue(Result.isFailure(checkBaseUrl(url, true)))
-    })
-  }
-
   const ownNetwork = [
     "http://127.0.0.1:8080",
     "http://127.1",
@@ -90,6 +96,15 @@ describe("checkBaseUrl", () => {
     "http://[64:ff9b::7f00:1]",
     "http://[fd12:3456::1]"
   ]
+  it("is tried on sixty and more", () => assert.isAtLeast(new Set([...never, ...ownNetwork]).size, 60))
+
+  for (const url of never) {
+    it(`refuses ${JSON.stringify(url.slice(0, 60))} always`, () => {
+      assert.isTrue(Result.isFailure(checkBaseUrl(url, false)))
+      assert.isTrue(Result.isFailure(checkBaseUrl(url, true)))
+    })
+  }
+
   for (const url of ownNetwork) {
     it(`takes ${url} only where private addresses are allowed`, () => {
       assert.isTrue(Result.isFailure(checkBaseUrl(url, false)))
@@ -153,6 +168,32 @@ describe("guardedLookup", () => {
   it("refuses a metadata service's name without asking what it resolves to", async () => {
     const never: Resolve = () => assert.fail("resolved")
     assert.propertyVal(await look(true, never, true, "metadata.google.internal"), "code", "EGRESS_REFUSED")
+  })
+
+  it("asks once for each connection, so that a name that is rebound meanwhile leads nowhere else than to the address that was checked", async () => {
+    const server = createServer((socket) => socket.on("error", () => {}).resume()).listen(0, "127.0.0.1")
+    await once(server, "listening")
+    const { port } = server.address() as AddressInfo
+    const asked: Array<string> = []
+    // Each answer of this name server differs from the one before, as in an attack by rebinding.
+    const answers = ["127.0.0.1", "169.254.169.254", "::ffff:169.254.169.254", "127.0.0.1", "0.0.0.0"]
+    const rebinding: Resolve = (_, done) => {
+      const address = answers[asked.length] ?? ""
+      asked.push(address)
+      done(null, [{ address, family: address.includes(":") ? 6 : 4 }])
+    }
+    const reach = () =>
+      new Promise<string>((resolve) => {
+        const socket = connect({ host: "rebound.example", port, lookup: guardedLookup(true, rebinding) })
+        socket.on("connect", () => resolve(socket.remoteAddress ?? ""))
+        socket.on("connect", () => socket.destroy())
+        socket.on("error", (error) => resolve("code" in error ? String(error.code) : error.message))
+      })
+    const reached: Array<string> = []
+    for (const _ of answers) reached.push(await reach())
+    assert.deepStrictEqual(reached, ["127.0.0.1", "EGRESS_REFUSED", "EGRESS_REFUSED", "127.0.0.1", "EGRESS_REFUSED"])
+    assert.deepStrictEqual(asked, answers, "one question a connection")
+    server.close()
   })
 
   it("gives up on a name that does not resolve, or not in time", async () => {

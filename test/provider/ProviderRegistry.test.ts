@@ -239,6 +239,16 @@ describe("a provider instance", () => {
         assert.strictEqual((yield* Effect.flip(registry.patch(name("nobody"), {})))._tag, "NotFound")
       })))
 
+  it.effect("that is patched for what it no longer is stays as it is", () =>
+    withRegistry((registry) =>
+      Effect.gen(function*() {
+        const { view } = yield* registry.put(name("openai"), openai)
+        yield* registry.patch(name("openai"), { maxConcurrency: 5 }, view.card)
+        const late = yield* Effect.flip(registry.patch(name("openai"), { enabled: false }, view.card))
+        assert.deepInclude({ ...late }, { _tag: "Conflict", code: "changed_meanwhile" })
+        assert.deepInclude((yield* registry.get(name("openai"))).card, { maxConcurrency: 5, enabled: true })
+      })))
+
   it.effect("that models use is not removed, unless they go too; its key goes with it", () =>
     withRegistry((registry, vault, disk) =>
       Effect.gen(function*() {

@@ -82,6 +82,20 @@ describe("ModelRegistry", () => {
     }).pipe(Effect.provide(registryOf(memoryProviders(openai, p), models)))
   })
 
+  it.effect("refuses a change that was made for a model as it no longer is", () => {
+    const models = memoryModels()
+    return Effect.gen(function*() {
+      const registry = yield* ModelRegistry
+      yield* registry.put(modelCard("m", { provider: "p", weight: 1 }))
+      const seen = yield* registry.get(ModelName.make("m"))
+      yield* registry.put({ ...seen, weight: 2 }, seen)
+      const late = yield* Effect.flip(registry.put({ ...seen, contextSize: 5 }, seen))
+      assert.deepInclude({ ...late }, { _tag: "Conflict", code: "changed_meanwhile" })
+      assert.deepInclude(shown(yield* registry.get(ModelName.make("m"))), { weight: 2 })
+      assert.strictEqual([...models.rows.values()][0]?.contextSize, seen.contextSize)
+    }).pipe(Effect.provide(registryOf(memoryProviders(openai, p), models)))
+  })
+
   it.effect("lets the mock answer only while there is no real model that is enabled", () => {
     const mock = { card: providerCard("mock", { source: "mock" }), credential: "none" as const }
     return Effect.gen(function*() {

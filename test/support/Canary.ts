@@ -95,6 +95,7 @@ export const hunt = Effect.fnUntraced(function*(chosen: ReadonlyArray<string>): 
       TOKENHUB_LOG_LEVEL: "trace",
       TOKENHUB_LOG_FORMAT: "json",
       TOKENHUB_RETRIES_PER_SECOND: "0",
+      TOKENHUB_STORE_PROMPTS_HOURS: "1",
       TOKENHUB_UPSTREAM_BODY_BYTES: "4000000",
       OTEL_EXPORTER_OTLP_ENDPOINT: spans.url,
       MISTRAL_API_KEY: secrets.environment

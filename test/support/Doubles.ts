@@ -5,7 +5,7 @@ import { Admission } from "../../src/account/Admission.ts"
 import type { RequestRow } from "../../src/account/Ledger.ts"
 import { Ledger } from "../../src/account/Ledger.ts"
 import type { ModelCard, ProviderCard } from "../../src/domain/Catalog.ts"
-import type { ChatRequest, Completion, Delta } from "../../src/domain/Chat.ts"
+import type { ChatRequest, Completion, Delta, Frame } from "../../src/domain/Chat.ts"
 import { text } from "../../src/domain/Chat.ts"
 import { ModelName, ProviderName } from "../../src/domain/Ids.ts"
 import type { Fault } from "../../src/domain/ProviderError.ts"
@@ -59,7 +59,12 @@ export const fault = (name: Fault, given: Partial<ProviderError> = {}): Provider
   new ProviderError({ fault: name, message: `the provider said ${name}`, sent: true, ...given })
 
 /** What a scripted upstream does with one call. */
-export type Reply = Completion | ProviderError | { readonly deltas: ReadonlyArray<Delta>; readonly last: Completion | ProviderError | "hang" }
+export type Reply = Completion | ProviderError | {
+  readonly deltas: ReadonlyArray<Delta | Frame>
+  readonly last: Completion | ProviderError | "hang"
+  /** Milliseconds before the last. */
+  readonly lateMs?: number
+}
 
 const isError = (reply: unknown): reply is ProviderError => reply instanceof ProviderError
 
@@ -77,19 +82,20 @@ export const scriptedProviders = (script: { readonly [upstreamModel: string]: Re
     complete: (call: ProviderCall) =>
       Effect.suspend(() => {
         const reply = next(call)
-        const last = "deltas" in reply ? reply.last : reply
-        return last === "hang" ? Effect.never : isError(last) ? Effect.fail(last) : Effect.succeed(last)
+        const { last, lateMs = 0 } = "deltas" in reply ? reply : { last: reply }
+        const answer = last === "hang" ? Effect.never : isError(last) ? Effect.fail(last) : Effect.succeed(last)
+        return lateMs === 0 ? answer : Effect.delay(answer, lateMs)
       }),
     stream: (call: ProviderCall) =>
       Stream.suspend(() => {
         const reply = next(call)
-        const { deltas, last } = "deltas" in reply ? reply : { deltas: [], last: reply }
+        const { deltas, last, lateMs = 0 } = "deltas" in reply ? reply : { deltas: [], last: reply }
         const end = last === "hang"
           ? Stream.never
           : isError(last)
           ? Stream.fail(last)
           : Stream.make({ type: "end" as const, completion: last })
-        return Stream.concat(Stream.fromIterable(deltas), end)
+        return Stream.concat(Stream.fromIterable(deltas), lateMs === 0 ? end : Stream.unwrap(Effect.as(Effect.sleep(lateMs), end)))
       }),
     models: () => Effect.succeed([])
   }

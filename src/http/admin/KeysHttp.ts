@@ -61,7 +61,7 @@ export const KeysHttp = HttpApiBuilder.group(
         Effect.gen(function*() {
           const before = yield* keys.get(params.id)
           const settings = yield* Effect.fromResult(settingsOf(payload, before.budget))
-          const after = yield* record(keys.change(params.id, settings), (after) => ({
+          const after = yield* record(keys.change(params.id, settings, before), (after) => ({
             action: "key.change",
             target: params.id,
             before: audit(before),
@@ -85,7 +85,12 @@ export const KeysHttp = HttpApiBuilder.group(
       .handle("revoke", ({ params }) =>
         Effect.gen(function*() {
           const before = yield* keys.get(params.id)
-          yield* record(keys.revoke(params.id), () => ({ action: "key.revoke", target: params.id, before: audit(before) }))
+          yield* record(Effect.andThen(keys.revoke(params.id), keys.get(params.id)), (after) => ({
+            action: "key.revoke",
+            target: params.id,
+            before: audit(before),
+            after: audit(after)
+          }))
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
   })
 )

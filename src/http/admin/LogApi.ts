@@ -5,6 +5,7 @@ import { described, Dollars, Moment, optional, strict, struct, Timestamp, wholeB
 import { AdminAuth } from "../Authentication.ts"
 import { BodyLimit } from "../BodyLimit.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { exportFormats } from "./LogExport.ts"
 
 const limit = optional(described(wholeBetween(1, 1000), "Default 50"))
 
@@ -69,6 +70,10 @@ const Change = Schema.Struct({
 
 const filter = optional(Schema.String)
 
+const Export = described(Schema.String, "With format=csv or format=jsonl: all that match, or as many as limit says, as one file").pipe(
+  HttpApiSchema.asText({ contentType: "text/csv" })
+)
+
 const Feed = described(
   Schema.String,
   "Events named request, each with one settled request as data, budget.alert ({key, percent, spent_usd, budget_usd, period, since}) "
@@ -91,19 +96,34 @@ export const LogApi = HttpApiGroup.make("log")
         key: filter,
         status: optional(Schema.Int),
         event: filter,
+        format: optional(described(Schema.Literals(["json", ...exportFormats]), "Default json, a page; csv and jsonl: a file")),
         ...period
       }),
-      success: Schema.Struct({
-        requests: Schema.Array(RequestEntry),
-        next: described(Schema.NullOr(Schema.String), "What before is for the next page; null: this is the last")
-      }),
+      success: [
+        Schema.Struct({
+          requests: Schema.Array(RequestEntry),
+          next: described(Schema.NullOr(Schema.String), "What before is for the next page; null: this is the last")
+        }),
+        Export
+      ],
       error: ErrorEnvelope.errors
-    }).annotate(OpenApi.Summary, "The request log, newest first"),
+    }).annotate(OpenApi.Summary, "The request log, newest first, in pages or as a file"),
     HttpApiEndpoint.get("request", "/requests/:id", {
       params: { id: RequestId },
       success: Schema.Struct({ ...request, attempts: Schema.Array(AttemptEntry) }),
       error: ErrorEnvelope.errors
     }).annotate(OpenApi.Summary, "One request with every upstream call"),
+    HttpApiEndpoint.get("prompt", "/requests/:id/prompt", {
+      params: { id: RequestId },
+      success: Schema.Struct({
+        id: Schema.String,
+        expires_at: Timestamp,
+        messages: described(Schema.Array(Schema.Unknown), "In TokenHub's own form, without the bytes of pictures, files and recordings"),
+        left_out: described(Schema.Int, "Older messages that were not kept"),
+        answer: described(Schema.NullOr(Schema.Array(Schema.Unknown)), "The parts of the final answer; null where there was none")
+      }),
+      error: ErrorEnvelope.errors
+    }).annotate(OpenApi.Summary, "What was asked and answered, where TOKENHUB_STORE_PROMPTS_HOURS keeps it; each look is in the audit log"),
     HttpApiEndpoint.get("usage", "/usage", {
       query: struct({
         group_by: optional(described(Schema.Literals(["model", "provider", "key", "mode"]), "Default model")),

@@ -5,15 +5,19 @@ import { AuditLog } from "../../account/AuditLog.ts"
 import { Backup } from "../../account/Backup.ts"
 import type { Told } from "../../account/Events.ts"
 import { Events } from "../../account/Events.ts"
+import type { RequestFilter } from "../../account/Ledger.ts"
 import { Ledger } from "../../account/Ledger.ts"
 import { NotFound } from "../../domain/RequestError.ts"
 import { Settings } from "../../Settings.ts"
 import { audited } from "./AdminAudit.ts"
-import { fileHeaders, pageOf, present } from "./AdminWire.ts"
+import { fileHeaders, iso, pageOf, present } from "./AdminWire.ts"
 import { Api } from "../Api.ts"
 import { Drain } from "../Drain.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import * as EventStream from "../EventStream.ts"
+import { KeptPrompts } from "../KeptPrompts.ts"
+import type { ExportFormat } from "./LogExport.ts"
+import { contentTypes, exported } from "./LogExport.ts"
 import { shownAlert, shownAttempt, shownChange, shownRequest, shownUsage, totalsOf } from "./LogWire.ts"
 
 const defaultLimit = 50
@@ -31,15 +35,28 @@ export const LogHttp = HttpApiBuilder.group(
     const drain = yield* Drain
     const events = yield* Events
     const ledger = yield* Ledger
+    const prompts = yield* KeptPrompts
     const record = yield* audited
     const { heartbeatMs, streamIdleTimeoutMs } = yield* Settings
 
     const upToDate = Effect.timeoutOption(ledger.flush, mostBehind)
 
+    /** A database that can't be read at all is told as such, before the file begins. */
+    const exportFile = (format: ExportFormat, filter: Partial<RequestFilter>) =>
+      Effect.gen(function*() {
+        yield* ledger.requests({ ...filter, limit: 1 })
+        return HttpServerResponse.stream(exported(ledger.requests, format, filter), {
+          contentType: contentTypes[format],
+          headers: fileHeaders("tokenhub-requests", format, yield* Clock.currentTimeMillis)
+        })
+      })
+
     return handlers
-      .handle("requests", ({ query: { limit = defaultLimit, ...filter } }) =>
+      .handle("requests", ({ query: { format = "json", limit: most, ...filter } }) =>
         Effect.gen(function*() {
           yield* upToDate
+          if (format !== "json") return yield* exportFile(format, { ...present(filter), ...(most === undefined ? {} : { limit: most }) })
+          const limit = most ?? defaultLimit
           const { items, next } = pageOf(yield* ledger.requests({ ...present(filter), limit: limit + 1 }), limit)
           return { requests: items.map(shownRequest), next: next?.id ?? null }
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
@@ -49,6 +66,13 @@ export const LogHttp = HttpApiBuilder.group(
           const found = yield* ledger.request(params.id)
           if (found === undefined) return yield* new NotFound({ message: `No request '${params.id}'` })
           return { ...shownRequest(found.row), attempts: found.attempts.map(shownAttempt) }
+        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+      .handle("prompt", ({ params: { id } }) =>
+        Effect.gen(function*() {
+          const kept = yield* prompts.get(id)
+          if (kept === undefined) return yield* new NotFound({ message: `No prompt of the request '${id}' is kept` })
+          yield* record(Effect.void, () => ({ action: "prompt.read", target: id }))
+          return { id, expires_at: iso(kept.expiresAt), ...kept.prompt }
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("usage", ({ query: { group_by: groupBy = "model", ...rest } }) =>
         Effect.gen(function*() {

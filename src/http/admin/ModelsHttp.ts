@@ -41,8 +41,8 @@ export const ModelsHttp = HttpApiBuilder.group(
         : Effect.fail(new InvalidRequest({ message: `${param}: '${taken}' is a virtual model of TokenHub's own`, param }))
     }
 
-    const put = (card: ModelCard, before: Option.Option<ModelCard>) =>
-      record(Effect.andThen(checkNames(card), models.put(card)), ({ replaced }) => ({
+    const put = (card: ModelCard, before: Option.Option<ModelCard>, expected?: ModelCard) =>
+      record(Effect.andThen(checkNames(card), models.put(card, expected)), ({ replaced }) => ({
         action: replaced ? "model.change" : "model.add",
         target: card.name,
         ...(Option.isSome(before) ? { before: shownModel(before.value) } : {}),
@@ -65,7 +65,7 @@ export const ModelsHttp = HttpApiBuilder.group(
         Effect.gen(function*() {
           const before = yield* present(params.name)
           const card = yield* Effect.fromResult(changedCard(before, payload))
-          yield* put(card, Option.some(before))
+          yield* put(card, Option.some(before), before)
           return shownModel(card)
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("remove", ({ params }) =>

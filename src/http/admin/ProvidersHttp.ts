@@ -3,14 +3,17 @@ import { HttpApiBuilder } from "effect/http-api"
 import type { Timeouts } from "../../domain/Catalog.ts"
 import type { ProviderSpec, ProviderView } from "../../provider/ProviderRegistry.ts"
 import { ProviderRegistry } from "../../provider/ProviderRegistry.ts"
+import { secretName } from "../../provider/ProviderSpec.ts"
 import type { Health } from "../../route/HealthBoard.ts"
 import { HealthBoard } from "../../route/HealthBoard.ts"
 import { HealthChecks } from "../../route/HealthChecks.ts"
 import { ModelRegistry } from "../../route/ModelRegistry.ts"
-import { audited } from "./AdminAudit.ts"
+import { Vault } from "../../vault/Vault.ts"
+import * as AdminAudit from "./AdminAudit.ts"
 import { fingerprint, iso, present } from "./AdminWire.ts"
 import { Api } from "../Api.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { shownModel } from "./ModelWire.ts"
 import type { NewProvider, ProviderChanges } from "./ProvidersApi.ts"
 
 /** `/admin/providers`. */
@@ -22,7 +25,21 @@ export const ProvidersHttp = HttpApiBuilder.group(
     const models = yield* ModelRegistry
     const board = yield* HealthBoard
     const checks = yield* HealthChecks
-    const record = yield* audited
+    const record = yield* AdminAudit.audited
+    const vault = yield* Vault
+
+    /** What the audit log shows: the card, and the fingerprint of the key that the vault keeps for it. */
+    const audit = (view: ProviderView) =>
+      view.credential === "vault"
+        ? vault.get(secretName(view.card.name)).pipe(
+          Effect.map((key) => ({ ...cardOf(view), api_key_fingerprint: fingerprint(Redacted.value(key)) })),
+          Effect.catch(() => Effect.succeed(cardOf(view)))
+        )
+        : Effect.succeed(cardOf(view))
+
+    /** A change, with what the audit log shows of the instance afterwards. */
+    const audited = <A extends { readonly view: ProviderView }, E>(change: Effect.Effect<A, E>) =>
+      Effect.flatMap(change, (result) => Effect.map(audit(result.view), (after) => ({ ...result, after })))
 
     const shown = (view: ProviderView) => {
       const own = models.modelsOf(view.card.name)
@@ -42,14 +59,14 @@ export const ProvidersHttp = HttpApiBuilder.group(
     return handlers
       .handle("put", ({ payload }) =>
         Effect.gen(function*() {
-          const before = yield* Effect.option(registry.get(payload.name))
+          const before = yield* Effect.option(Effect.flatMap(registry.get(payload.name), audit))
           const { replaced, view } = yield* record(
-            registry.put(payload.name, { ...specOf(payload), providerType: payload.provider_type }),
-            ({ replaced, view }) => ({
+            audited(registry.put(payload.name, { ...specOf(payload), providerType: payload.provider_type })),
+            ({ after, replaced }) => ({
               action: replaced ? "provider.replace" : "provider.add",
               target: payload.name,
-              ...(Option.isSome(before) ? { before: cardOf(before.value) } : {}),
-              after: { ...cardOf(view), ...keyOf(payload) }
+              ...(Option.isSome(before) ? { before: before.value } : {}),
+              after
             })
           )
           yield* afresh(payload.name)
@@ -64,24 +81,23 @@ export const ProvidersHttp = HttpApiBuilder.group(
         registry.get(params.name).pipe(Effect.flatMap(show), Effect.catch(ErrorEnvelope.respond)))
       .handle("patch", ({ params, payload }) =>
         Effect.gen(function*() {
-          const before = yield* registry.get(params.name)
-          const view = yield* record(registry.patch(params.name, specOf(payload)), (view) => ({
-            action: "provider.change",
-            target: params.name,
-            before: cardOf(before),
-            after: { ...cardOf(view), ...keyOf(payload) }
-          }))
+          const expected = yield* registry.get(params.name)
+          const before = yield* audit(expected)
+          const change = Effect.map(registry.patch(params.name, specOf(payload), expected.card), (view) => ({ view }))
+          const { view } = yield* record(audited(change), ({ after }) => ({ action: "provider.change", target: params.name, before, after }))
           if ([payload.api_key, payload.api_key_env, payload.base_url].some((given) => given !== undefined)) yield* afresh(params.name)
           return yield* show(view)
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("remove", ({ params, query }) =>
         Effect.gen(function*() {
-          const before = yield* registry.get(params.name)
+          const before = yield* Effect.flatMap(registry.get(params.name), audit)
           const cascade = query.cascade === "true"
+          yield* models.ready
+          const gone = models.modelsOf(params.name).filter(({ source }) => source === "admin").map(shownModel)
           yield* record(registry.remove(params.name, { cascade }), () => ({
             action: "provider.remove",
             target: params.name,
-            before: { ...cardOf(before), cascade }
+            before: { ...before, models: gone }
           }))
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("validate", ({ params }) => registry.validate(params.name).pipe(Effect.catch(ErrorEnvelope.respond)))
@@ -107,9 +123,6 @@ const specOf = (given: ProviderChanges | NewProvider): Partial<ProviderSpec> =>
     allowPrivate: given.allow_private,
     enabled: given.enabled
   })
-
-const keyOf = ({ api_key }: ProviderChanges): { readonly api_key_fingerprint?: string | null } =>
-  api_key === undefined ? {} : { api_key_fingerprint: fingerprint(Redacted.value(api_key)) }
 
 /** A card as it is shown and audited: its key is no part of it. */
 const cardOf = ({ card, credential }: ProviderView) => ({

@@ -22,15 +22,29 @@ export const VaultHttp = HttpApiBuilder.group(
     /** The vault's generation after a change: with it a rollback of the whole file shows in the audit log. */
     const generation = Effect.map(vault.status, ({ generation }) => Number(generation))
 
-    /** Carries a change of the vault out and records it with the generation that it led to. */
-    const change = <A, E>(action: string, target: string, effect: Effect.Effect<A, E>, after?: (result: A) => object) =>
-      Effect.map(
-        record(Effect.flatMap(effect, (result) => Effect.map(generation, (now) => ({ result, now }))), ({ now, result }) => ({
-          action,
-          target,
-          after: { ...after?.(result), generation: now }
-        })),
-        ({ result }) => result
+    /** Carries a change of the vault out and records it with what was there before, and the generation that it led to. */
+    const change = <A, E>(
+      action: string,
+      target: string,
+      effect: Effect.Effect<A, E>,
+      shown: { readonly before?: Effect.Effect<object>; readonly after?: (result: A) => object } = {}
+    ) =>
+      Effect.gen(function*() {
+        const before = { ...(yield* shown.before ?? Effect.succeed({})), generation: yield* generation }
+        const { result } = yield* record(
+          Effect.flatMap(effect, (result) => Effect.map(generation, (now) => ({ result, now }))),
+          ({ now, result }) => ({ action, target, before, after: { ...shown.after?.(result), generation: now } })
+        )
+        return result
+      })
+
+    const state = Effect.map(vault.status, ({ state }) => ({ state }))
+
+    /** A secret's fingerprint; null where there is none, or none that can be read. */
+    const print = (name: string) =>
+      vault.get(name).pipe(
+        Effect.map((value) => ({ fingerprint: fingerprint(Redacted.value(value)) })),
+        Effect.catch(() => Effect.succeed({ fingerprint: null }))
       )
 
     return handlers
@@ -42,12 +56,14 @@ export const VaultHttp = HttpApiBuilder.group(
           iterations,
           corrupt
         })))
-      .handle("lock", () => change("vault.lock", "vault", vault.lock))
+      .handle("lock", () => change("vault.lock", "vault", vault.lock, { before: state, after: () => ({ state: "locked" }) }))
       .handle("unlock", ({ payload }) =>
-        change("vault.unlock", "vault", vault.unlock(payload.password)).pipe(Effect.catch(ErrorEnvelope.respond)))
+        change("vault.unlock", "vault", vault.unlock(payload.password), { before: state, after: () => ({ state: "unlocked" }) }).pipe(
+          Effect.catch(ErrorEnvelope.respond)
+        ))
       .handle("rotate", ({ payload }) => {
         const { new_password: newPassword, old_password: oldPassword, rekey = false } = payload
-        return change("vault.rotate", "vault", vault.rotate({ oldPassword, newPassword, rekey }), () => ({ rekey })).pipe(
+        return change("vault.rotate", "vault", vault.rotate({ oldPassword, newPassword, rekey }), { after: () => ({ rekey }) }).pipe(
           Effect.as(HttpServerResponse.empty({ status: 204, headers: { "x-tokenhub-notice": rotated } })),
           Effect.catch(ErrorEnvelope.respond)
         )
@@ -62,19 +78,21 @@ export const VaultHttp = HttpApiBuilder.group(
         Effect.gen(function*() {
           const { dry_run: dryRun = false, passphrase } = payload
           const given = vault.import({ passphrase, data: importBytes(payload.data), dryRun })
-          const counts = yield* dryRun ? given : change("vault.import", "vault", given, (counts) => counts)
+          const counts = yield* dryRun ? given : change("vault.import", "vault", given, { after: (counts) => counts })
           return { ...counts, dry_run: dryRun }
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("putSecret", ({ params, payload }) =>
         Effect.gen(function*() {
           const name = params.name
-          const print = { fingerprint: fingerprint(Redacted.value(payload.value)) }
-          yield* change("secret.put", name, vault.put(name, payload.value), () => print)
+          yield* change("secret.put", name, vault.put(name, payload.value), {
+            before: print(name),
+            after: () => ({ fingerprint: fingerprint(Redacted.value(payload.value)) })
+          })
           const provider = providerOf(name)
           if (provider !== undefined) yield* board.forget(provider)
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("removeSecret", ({ params }) =>
-        change("secret.remove", params.name, vault.remove(params.name)).pipe(Effect.catch(ErrorEnvelope.respond)))
+        change("secret.remove", params.name, vault.remove(params.name), { before: print(params.name) }).pipe(Effect.catch(ErrorEnvelope.respond)))
   })
 )
 

@@ -5,7 +5,8 @@ import ledger from "./0003_ledger.ts"
 import audit from "./0004_audit.ts"
 import responses from "./0005_responses.ts"
 import limits from "./0006_limits.ts"
-import openCalls from "./0007_open_calls.ts"
+import prompts from "./0008_prompts.ts"
+import openCalls from "./0009_open_calls.ts"
 
 export const migrations = {
   "0001_configuration": configuration,
@@ -14,11 +15,12 @@ export const migrations = {
   "0004_audit": audit,
   "0005_responses": responses,
   "0006_limits": limits,
-  "0007_open_calls": openCalls
+  "0008_prompts": prompts,
+  "0009_open_calls": openCalls
 } as const
 
 /** The table in which the Migrator keeps what was run. */
 export const migrationsTable = "migrations"
 
 /** The newest schema that this version of TokenHub knows. */
-export const schemaVersion = Object.keys(migrations).length
+export const schemaVersion = Math.max(...Object.keys(migrations).map((name) => Number.parseInt(name, 10)))

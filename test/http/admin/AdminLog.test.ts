@@ -1,8 +1,14 @@
 import { assert, describe, it, layer } from "@effect/vitest"
-import { Effect } from "effect"
+import { Context, Effect, Stream } from "effect"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
+import type { RequestRow } from "../../../src/account/Ledger.ts"
+import { Ledger } from "../../../src/account/Ledger.ts"
+import { makeRequestId } from "../../../src/domain/Ids.ts"
+import { StoreUnavailable } from "../../../src/domain/RequestError.ts"
+import { exported } from "../../../src/http/admin/LogExport.ts"
 import { AdminHub, isError } from "../../support/AdminHub.ts"
+import { usageOf } from "../../support/Doubles.ts"
 import * as FakeProvider from "../../support/FakeProvider.ts"
 import * as Harness from "../../support/Harness.ts"
 
@@ -58,6 +64,70 @@ describe("/admin/requests", () => {
       assert.deepEqual(rest, row)
       assert.strictEqual(attempts.length, 1)
       assert.deepInclude(attempts[0], { index: 0, model: "mock-small", provider: "mock", outcome: "ok", cost_usd: row.cost_usd })
+    }))
+})
+
+describe("/admin/requests as a file", () => {
+  const rowOf = (at: number, given: Partial<RequestRow> = {}): RequestRow => ({
+    id: makeRequestId(at), at, event: "chat", endpoint: "/v1/chat", mode: "simple", model: "m", provider: "p", clientKey: null,
+    status: 200, errorCode: null, durationMs: 5, reserved: 2_000n, usage: usageOf(3, 4), cost: 1_000n, ...given
+  })
+
+  const count = 1001
+
+  it.live("has every request that matches, newest first and each once, however many there are and come meanwhile", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start()
+      const ledger = Context.get(hub.services, Ledger)
+      const began = Date.now() - 10_000
+      const rows = Array.from({ length: count }, (_, i) => rowOf(began + i, { status: i % 7 === 0 ? 500 : 200 }))
+      yield* Effect.forEach(rows, ledger.settle, { discard: true })
+      const ids = rows.map(({ id }) => id).toReversed()
+      const file = (query: string) =>
+        Effect.promise(async () => {
+          const answer = fetch(`${hub.url}/admin/requests?event=chat&${query}`, { headers: { authorization } })
+          await ask(hub, "meanwhile").pipe(Effect.runPromise)
+          const response = await answer
+          return { response, lines: (await response.text()).trimEnd().split(/\r?\n/) }
+        })
+
+      const csv = yield* file("format=csv&model=m")
+      assert.strictEqual(csv.response.headers.get("content-type"), "text/csv; charset=utf-8; header=present")
+      assert.match(csv.response.headers.get("content-disposition") ?? "", /^attachment; filename="tokenhub-requests-\d{8}T\d{6}Z\.csv"$/)
+      assert.isNull(csv.response.headers.get("content-length"), "it is sent as it is read")
+      const [head, first, ...more] = csv.lines
+      assert.strictEqual(head, "id,at,event,endpoint,mode,model,provider,key,status,error_code,duration_ms,prompt_tokens,cached_tokens,completion_tokens,total_tokens,estimated,reserved_usd,cost_usd")
+      assert.strictEqual(first, `${ids[0]},${new Date(began + count - 1).toISOString()},chat,/v1/chat,simple,m,p,,${(count - 1) % 7 === 0 ? 500 : 200},,5,3,0,4,7,false,0.000002000,0.000001000`)
+      assert.deepStrictEqual([first, ...more].map((line) => line?.split(",")[0]), ids)
+
+      const lines = yield* file("format=jsonl&model=m&status=500")
+      assert.strictEqual(lines.response.headers.get("content-type"), "application/jsonl")
+      const shown = lines.lines.map((line) => JSON.parse(line))
+      assert.deepStrictEqual(shown.map(({ id }) => id), rows.filter(({ status }) => status === 500).map(({ id }) => id).toReversed())
+      const one = yield* Effect.promise(() => hub.admin("GET", `/requests/${shown[0].id}`))
+      assert.deepStrictEqual({ ...shown[0], attempts: [] }, one.json)
+
+      assert.deepStrictEqual((yield* file(`format=jsonl&limit=300&before=${ids[400]}`)).lines.map((line) => JSON.parse(line).id), ids.slice(401, 701))
+      assert.deepStrictEqual((yield* file("format=csv&model=nobody")).lines, [head])
+      isError(yield* Effect.promise(() => hub.admin("GET", "/requests?format=xml")), 400, { code: "invalid_request", param: "format" })
+    }).pipe(Effect.scoped), 30_000)
+
+  it.effect("quotes what would break a line, and disarms what a spreadsheet would run", () =>
+    Effect.gen(function*() {
+      const rows = [rowOf(0, { endpoint: "=1+1", model: "a,\"b\"\nc", mode: "@sum" })]
+      const bytes = yield* Stream.runCollect(exported(() => Effect.succeed(rows), "csv", {}))
+      const text = bytes.map((piece) => Buffer.from(piece).toString()).join("")
+      assert.include(text, ",chat,'=1+1,'@sum,\"a,\"\"b\"\"\nc\",p,")
+    }))
+
+  it.effect("breaks off where the database fails on the way", () =>
+    Effect.gen(function*() {
+      const pages = [Array.from({ length: 200 }, (_, i) => rowOf(i))]
+      const read = () => Effect.suspend(() => {
+        const page = pages.shift()
+        return page === undefined ? Effect.fail(new StoreUnavailable({ message: "locked" })) : Effect.succeed(page)
+      })
+      assert.strictEqual((yield* Effect.flip(Stream.runDrain(exported(read, "jsonl", {}))))._tag, "StoreUnavailable")
     }))
 })
 

@@ -1,0 +1,160 @@
+/**
+ * Two calls for one answer: where the first has brought nothing for a while a second one leaves, and whichever first brings a
+ * piece of the answer, or all of it, is the answer; the other is cancelled (Dean and Barroso 2013, "The Tail at Scale").
+ */
+import { Deferred, Effect, Exit } from "effect"
+import type { ModelCard } from "../domain/Catalog.ts"
+import type { Delta, Frame } from "../domain/Chat.ts"
+
+export interface Slow {
+  /** After so long without a token; 0: never. */
+  readonly afterMs: number
+  /** The caller wants this very model. */
+  readonly named: boolean
+  /** Milliseconds until the run's deadline. */
+  readonly timeLeftMs: number
+}
+
+export interface Hedge {
+  readonly afterMs: number
+  readonly ask: "same_model" | "next_model"
+}
+
+/** Whether a call that is slow to begin gets a second one beside it, and of whom. */
+export const decide = ({ afterMs, named, timeLeftMs }: Slow): Hedge | undefined =>
+  afterMs === 0 || afterMs >= timeLeftMs ? undefined : { afterMs, ask: named ? "same_model" : "next_model" }
+
+/** One of the calls, as seen from its inside. */
+export interface Lane {
+  /** The client hears of this call as it leaves, not only once it is the answer. */
+  readonly leads: boolean
+  /** To be run when the call has left: the time begins. */
+  readonly left: Effect.Effect<void>
+  /** Whether this call is the answer by now. */
+  readonly won: () => boolean
+  /** Makes it the answer, unless the other one is. */
+  readonly win: () => boolean
+}
+
+/** A call that has no other beside it. */
+export const alone: Lane = { leads: true, left: Effect.void, won: () => true, win: () => true }
+
+const lost = Symbol("lost")
+
+/**
+ * The answer of the call that wins. A first one that fails before a second has left fails at once; after that each waits for the
+ * other, and where both fail the first one's error stands. `mayLeave` is asked before the second is made. Who loses has ended,
+ * and was settled, before this returns.
+ */
+export const race = <A, E, R>(options: {
+  readonly afterMs: number
+  readonly first: (lane: Lane) => Effect.Effect<A, E, R>
+  readonly mayLeave: Effect.Effect<boolean>
+  readonly second: (lane: Lane) => Effect.Effect<A, E, R>
+}): Effect.Effect<A, E, R> =>
+  Effect.suspend(() => {
+    const left = Deferred.makeUnsafe<void>()
+    const secondFailed = Deferred.makeUnsafe<void>()
+    const claims = { first: Deferred.makeUnsafe<void>(), second: Deferred.makeUnsafe<void>() }
+    let winner: keyof typeof claims | undefined
+    let together = false
+
+    const lane = (own: keyof typeof claims): Lane => ({
+      leads: own === "first",
+      left: own === "first" ? Effect.asVoid(Deferred.succeed(left, undefined)) : Effect.void,
+      won: () => winner === own,
+      win: () => {
+        if (winner === undefined) {
+          winner = own
+          Deferred.doneUnsafe(claims[own], Exit.void)
+        }
+        return winner === own
+      }
+    })
+
+    /** Ends the call as soon as the other one is the answer, and then says nothing. */
+    const unlessLost = (call: Effect.Effect<A, E, R>, other: keyof typeof claims) =>
+      Effect.raceFirst(call, Effect.as(Deferred.await(claims[other]), lost)).pipe(
+        Effect.flatMap((answer) => (answer === lost ? Effect.never : Effect.succeed(answer)))
+      )
+
+    const first = options.first(lane("first")).pipe(
+      Effect.catch((error) =>
+        together && winner !== "first" ? Effect.andThen(Deferred.await(secondFailed), Effect.fail(error)) : Effect.fail(error))
+    )
+    const second = Deferred.await(left).pipe(
+      Effect.andThen(Effect.sleep(options.afterMs)),
+      Effect.andThen(options.mayLeave),
+      Effect.flatMap((may) => {
+        together = may
+        return may ? options.second(lane("second")) : Effect.never
+      }),
+      Effect.catch((error) =>
+        winner === "second" ? Effect.fail(error) : Effect.andThen(Deferred.succeed(secondFailed, undefined), Effect.never))
+    )
+    return Effect.raceFirst(unlessLost(first, "second"), unlessLost(second, "first"))
+  })
+
+/** Where what a call brings goes. */
+export interface Sink {
+  readonly onCall: (model: ModelCard, estimatedPromptTokens: number) => Effect.Effect<void>
+  /** Whether a frame shows the client a piece of the answer. */
+  readonly hasContent: (frame: Frame) => boolean
+  /** `content`: the client has seen a piece of the answer by now. */
+  readonly onFrame: (frame: Frame, content: boolean) => Effect.Effect<void>
+  readonly onDelta: (delta: Delta) => Effect.Effect<void>
+}
+
+/** What one call tells its client; before it is the answer no more than that it left. */
+export interface Telling {
+  readonly left: Effect.Effect<void>
+  readonly frame: (frame: Frame) => Effect.Effect<void>
+  readonly delta: (delta: Delta) => Effect.Effect<void>
+  /** The whole answer is there; true where it is this call's. */
+  readonly whole: Effect.Effect<boolean>
+}
+
+/** `onShown`: the client is about to see a piece of this call's answer. */
+export const telling = (
+  sink: Sink | undefined,
+  lane: Lane,
+  call: { readonly model: ModelCard; readonly promptTokens: number; readonly onShown: () => void }
+): Telling => {
+  const held: Array<Frame> = []
+  let announced = false
+  let shown = false
+
+  const announce = Effect.suspend(() => {
+    if (announced || sink === undefined) return Effect.void
+    announced = true
+    return sink.onCall(call.model, call.promptTokens)
+  })
+  const catchUp = Effect.andThen(announce, Effect.suspend(() => Effect.forEach(held.splice(0), (frame) => sink?.onFrame(frame, false) ?? Effect.void, { discard: true })))
+  const then = (tell: Effect.Effect<void>) => (announced && held.length === 0 ? tell : Effect.andThen(catchUp, tell))
+  const show = () => {
+    shown = true
+    call.onShown()
+  }
+
+  return {
+    left: lane.leads ? announce : Effect.void,
+    frame: (frame) =>
+      Effect.suspend(() => {
+        if (sink === undefined) return Effect.void
+        const content = sink.hasContent(frame)
+        if (content ? !lane.win() : !lane.won()) {
+          held.push(frame)
+          return Effect.void
+        }
+        if (content) show()
+        return then(sink.onFrame(frame, shown))
+      }),
+    delta: (delta) =>
+      Effect.suspend(() => {
+        if (!lane.win()) return Effect.void
+        show()
+        return sink === undefined ? Effect.void : then(sink.onDelta(delta))
+      }),
+    whole: Effect.suspend(() => (lane.win() ? Effect.as(catchUp, true) : Effect.succeed(false)))
+  }
+}
