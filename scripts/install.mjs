@@ -1,5 +1,7 @@
 // Brings node_modules in line with package-lock.json, and does nothing where it already is.
-// usage: node scripts/install.mjs [--dev]
+// usage: node scripts/install.mjs [--dev | --bundle]
+// --dev installs the development dependencies too. --bundle also brings dist in line with the sources, and prints the file that
+// is the server: the bundle, which starts in half the time, or the source where none could be made.
 // Plain JavaScript, because it runs on whatever Node came with npm: the project's own Node 24 is among what it installs.
 import { spawn } from "node:child_process"
 import { createHash } from "node:crypto"
@@ -8,6 +10,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
+import { bundle, isFresh } from "./build.mjs"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const modules = join(root, "node_modules")
@@ -120,3 +123,15 @@ while (!complete(dev)) {
   }
   break
 }
+
+const bundled = async () => {
+  try {
+    if (!isFresh()) await bundle()
+    return "dist/main.js"
+  } catch (error) {
+    process.stderr.write(`TokenHub: starting from the sources, since they could not be bundled: ${error.message}\n`)
+    return "src/main.ts"
+  }
+}
+
+if (process.argv.includes("--bundle") && !process.exitCode) console.log(await bundled())

@@ -61,6 +61,15 @@ export const applyChange = (records: VaultImage["records"], change: VaultChange)
   return { header: change.header, manifest: change.manifest, generation: change.generation, records: after }
 }
 
+/**
+ * The vault after a change, opened from its bytes as the next start will open it; undefined where it does not open whole, or where
+ * a record does not that did before. The KEK is copied.
+ */
+export const testOpened = (before: OpenVault, change: VaultChange, kek: Uint8Array): OpenVault | undefined => {
+  const after = Result.getOrUndefined(openVault(applyChange(before.image.records, change), Buffer.from(kek)))
+  return after?.complete === true && Array.from(after.corrupt).every((name) => before.corrupt.has(name)) ? after : undefined
+}
+
 const sealChange = (
   records: VaultImage["records"],
   header: Header,

@@ -12,7 +12,7 @@ import { writeExport } from "./ExportFile.ts"
 import { loadOrCreate } from "./FirstVault.ts"
 import { openImport } from "./ImportFile.ts"
 import { busy, freshSalt, freshSlot, KeyDerivation, passwordBytes, type PasswordSlot, passwordSlot } from "./KeyDerivation.ts"
-import { applyChange, changePassword, changeSecrets, isUntrustworthy, type OpenVault, openVault, readSecret, wipe } from "./OpenVault.ts"
+import { changePassword, changeSecrets, isUntrustworthy, type OpenVault, openVault, readSecret, testOpened, wipe } from "./OpenVault.ts"
 import { adminPasswordFault, hasPasswordLength, passwordFault } from "./Passwords.ts"
 import { type SecretValues, secretValues } from "./Secrets.ts"
 
@@ -246,17 +246,14 @@ const make = Effect.gen(function*() {
 
   /** Test-opens a change, commits it unless another writer was first, and only then serves from it. */
   const commit = Effect.fnUntraced(function*(before: OpenVault, change: VaultChange, kek: Uint8Array, mac: Buffer | undefined) {
-    const next = applyChange(before.image.records, change)
-    const after = Result.getOrUndefined(openVault(next, Buffer.from(kek)))
-    if (after === undefined || !after.complete || Array.from(after.corrupt).some((name) => !before.corrupt.has(name))) {
-      return yield* Effect.die(new Error("A change of the vault does not open again; it was not stored"))
-    }
+    const after = testOpened(before, change, kek)
+    if (after === undefined) return yield* Effect.die(new Error("A change of the vault does not open again; it was not stored"))
     yield* store.commit(before.image.generation, change).pipe(
       Effect.onError(() => Effect.sync(() => wipe(after))),
       Effect.tapError((error) => (error.kind === "conflict" ? reload : Effect.void)),
       Effect.mapError(storeFault)
     )
-    yield* become(next, after, mac)
+    yield* become(after.image, after, mac)
   })
 
   const commitSecrets = (open: OpenVault, values: SecretValues, removed: ReadonlyArray<string>) =>

@@ -37,7 +37,8 @@ export const makeMemoryVaultStore = (image?: VaultImage): MemoryVaultStore => {
             if (memory.image?.generation !== expected) return Effect.fail(conflict)
             memory.image = applyChange(memory.image.records, change)
             return Effect.void
-          })
+            // As with a disk, others run before the change and after it.
+          }).pipe((write) => Effect.yieldNow.pipe(Effect.andThen(write), Effect.andThen(Effect.yieldNow)))
       }))
   }
   return memory
@@ -48,8 +49,8 @@ export const quickKeyDerivation = Layer.succeed(
   KeyDerivation,
   KeyDerivation.of({
     derive: (password, salt, iterations) =>
-      Effect.sync(() =>
-        createHash("sha256").update(salt).update(String(iterations)).update(Redacted.value(password).normalize("NFC")).digest()
-      )
+      // As with a thread, others run meanwhile.
+      Effect.map(Effect.yieldNow, () =>
+        createHash("sha256").update(salt).update(String(iterations)).update(Redacted.value(password).normalize("NFC")).digest())
   })
 )

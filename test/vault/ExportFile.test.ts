@@ -2,6 +2,8 @@ import { assert, describe, it } from "@effect/vitest"
 import { Redacted, Result, Schema } from "effect"
 import { randomBytes } from "node:crypto"
 import { readExport, writeExport } from "../../src/vault/ExportFile.ts"
+import * as Aead from "../../src/vault/Aead.ts"
+import { hkdf } from "../../src/vault/KeyDerivation.ts"
 import type { Secrets } from "../../src/vault/Secrets.ts"
 
 const masterKey = randomBytes(32)
@@ -56,6 +58,23 @@ describe("export file", () => {
 
   it("is refused when truncated anywhere", () => {
     for (let length = 0; length < bytes.length; length++) assert.isString(read(bytes.subarray(0, length)), `${length} bytes`)
+  })
+
+  it("is refused where its contents are not what its count says, though its tag is right", () => {
+    const key = hkdf(masterKey, "tokenhub/v1/export", 64)
+    const sealed = (start: Uint8Array) => ({ iv: start.subarray(49, 65), ciphertext: start.subarray(65, -32), tag: start.subarray(-32) })
+    const plaintext = Result.getOrThrow(Aead.open(key, sealed(bytes), bytes.subarray(0, 49)))
+    const resealed = (count: number, contents: Uint8Array = plaintext) => {
+      const aad = Buffer.from(bytes.subarray(0, 49))
+      aad.writeUInt32BE(count, 45)
+      const { ciphertext, iv, tag } = Aead.seal(key, contents, aad)
+      return Buffer.concat([aad, iv, ciphertext, tag])
+    }
+    assert.isArray(read(resealed(2)))
+    for (const count of [0, 1, 3, 0xffff_ffff]) assert.strictEqual(read(resealed(count)), "InvalidRequest", `${count}`)
+    assert.strictEqual(read(resealed(2, plaintext.subarray(1))), "InvalidRequest")
+    const twice = Buffer.concat([plaintext.subarray(0, 7), plaintext.subarray(0, 7)])
+    assert.strictEqual(read(resealed(2, twice)), "InvalidRequest", "one name twice")
   })
 
   it("says what is wrong with data that is no export", () => {

@@ -74,6 +74,26 @@ layer(KeyDerivation.layer)("KeyDerivation", (it) => {
       yield* derive(password, salt, 100_000)
     }))
 
+  it.effect("runs one at a time, in the order of their coming", () =>
+    Effect.gen(function*() {
+      const { derive } = yield* KeyDerivation
+      const ended: Array<number> = []
+      const run = (iterations: number) => Effect.andThen(derive(password, salt, iterations), Effect.sync(() => ended.push(iterations)))
+      yield* Effect.all([run(800_000), run(100_001), run(100_000)], { concurrency: "unbounded" })
+      assert.deepStrictEqual(ended, [800_000, 100_001, 100_000])
+    }))
+
+  it.effect("keeps the turn of whoever gives up until the thread is done", () =>
+    Effect.gen(function*() {
+      const { derive } = yield* KeyDerivation
+      const running = yield* Effect.forkChild(derive(password, salt, 2_000_000), { startImmediately: true })
+      const leaving = yield* Effect.forkChild(Fiber.interrupt(running), { startImmediately: true })
+      for (let i = 0; i < 20; i++) yield* Effect.yieldNow
+      assert.isUndefined(running.pollUnsafe(), "it waits for its thread")
+      yield* Fiber.join(leaving)
+      assert.isDefined(running.pollUnsafe())
+    }))
+
   it.effect("gives back the place of whoever stops waiting", () =>
     Effect.gen(function*() {
       const { derive } = yield* KeyDerivation

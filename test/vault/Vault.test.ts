@@ -1,11 +1,14 @@
-import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Redacted, Result } from "effect"
+import { assert, describe, it, vi } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Logger, Metric, Redacted, Result } from "effect"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Settings } from "../../src/Settings.ts"
 import { StoreError } from "../../src/store/StoreError.ts"
-import { DerivationBusy, KeyDerivation } from "../../src/vault/KeyDerivation.ts"
+import { Prometheus } from "../../src/telemetry/Prometheus.ts"
+import { openSecret, type Root } from "../../src/vault/Envelope.ts"
+import { DerivationBusy, KeyDerivation, passwordSlot } from "../../src/vault/KeyDerivation.ts"
+import { openVault } from "../../src/vault/OpenVault.ts"
 import { Vault } from "../../src/vault/Vault.ts"
 import { makeMemoryVaultStore, type MemoryVaultStore, quickKeyDerivation } from "../support/VaultDoubles.ts"
 
@@ -30,6 +33,23 @@ const started = <A, E>(
 
 const text = (vault: Vault["Service"], name: string) => Effect.map(vault.get(name), Redacted.value)
 const tag = <A, E extends { readonly _tag: string }>(effect: Effect.Effect<A, E>) => Effect.map(Effect.flip(effect), (error) => error._tag)
+
+/** The lines that the effect logs, as `Level text`. */
+const logged = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.suspend(() => {
+    const lines: Array<string> = []
+    const logger = Logger.make<unknown, void>(({ logLevel, message }) => void lines.push(`${logLevel} ${String(message)}`))
+    return Effect.as(Effect.provide(effect, Logger.layer([logger])), lines)
+  })
+
+/** The root key of a stored vault, as whoever has its bytes and its password finds it. */
+const rootOf = (image: MemoryVaultStore["image"], password: string) =>
+  Effect.gen(function*() {
+    const derivation = yield* KeyDerivation
+    const header = Buffer.from(image!.header)
+    const { kek } = yield* passwordSlot(derivation, secret(password), { salt: header.subarray(13, 45), iterations: header.readUInt32BE(8) })
+    return Result.getOrThrow(openVault(image!, kek)).root
+  }).pipe(Effect.provide(quickKeyDerivation))
 
 const filled = Effect.fnUntraced(function*() {
   const store = makeMemoryVaultStore()
@@ -111,7 +131,20 @@ describe("first start", () => {
           assert.strictEqual(yield* text(vault, "provider/a"), "key of a")
           yield* vault.remove("provider/a")
         }), environment)
+      rmSync(path)
       yield* started(store, (vault) => Effect.map(vault.status, ({ secrets }) => assert.deepStrictEqual(secrets, ["provider/b"])), environment)
+    }))
+
+  it.effect("makes a root key of its own each time", () =>
+    Effect.gen(function*() {
+      const roots = yield* Effect.forEach(["a", "b"], () =>
+        Effect.gen(function*() {
+          const store = makeMemoryVaultStore()
+          yield* started(store, () => Effect.void)
+          return yield* rootOf(store.image, password)
+        }))
+      assert.notDeepEqual(roots[0]?.rk, roots[1]?.rk)
+      assert.notDeepEqual(roots[0]?.vaultId, roots[1]?.vaultId)
     }))
 
   it.effect("stops, and makes nothing, where TOKENHUB_VAULT_IMPORT can't be taken", () =>
@@ -189,6 +222,108 @@ describe("secrets", () => {
       })))
 })
 
+describe("memory", () => {
+  it.effect("keeps a text that was asked for, so that no call upstream costs a decryption", () =>
+    started(makeMemoryVaultStore(), (vault) =>
+      Effect.gen(function*() {
+        yield* vault.put("a", secret("1"))
+        const first = yield* vault.get("a")
+        assert.strictEqual(yield* vault.get("a"), first)
+        yield* vault.put("a", secret("2"))
+        assert.strictEqual(yield* text(vault, "a"), "2")
+      })))
+
+  it.effect("loses values and keys as soon as they are not needed", () =>
+    Effect.gen(function*() {
+      const fill = vi.spyOn(Buffer.prototype, "fill")
+      yield* Effect.addFinalizer(() => Effect.sync(() => fill.mockRestore()))
+      /** How many buffers of this length were zeroed since the last time of asking. */
+      const zeroed = (length: number) => {
+        const buffers = new Set(fill.mock.contexts.filter((buffer: Buffer) => buffer.length === length && buffer.every((byte) => byte === 0)))
+        fill.mockClear()
+        return buffers.size
+      }
+      const [keyLength, valueLength] = [64, 41]
+      yield* started(makeMemoryVaultStore(), (vault) =>
+        Effect.gen(function*() {
+          zeroed(0)
+          yield* vault.put("a", secret("x".repeat(valueLength)))
+          assert.isAtLeast(zeroed(valueLength), 2, "what was put, and what the change was tested with")
+          yield* vault.get("a")
+          assert.strictEqual(zeroed(valueLength), 1)
+          yield* vault.lock
+          assert.strictEqual(zeroed(keyLength), 2, "the root key and the key that wraps it")
+          yield* vault.isAdmin(secret(password))
+          assert.strictEqual(zeroed(keyLength), 1)
+          yield* vault.unlock(secret(password))
+          zeroed(0)
+        }))
+      assert.strictEqual(zeroed(keyLength), 2, "at the end too")
+    }))
+
+  it.effect("loses every master key", () =>
+    Effect.gen(function*() {
+      const keys: Array<Buffer> = []
+      const remembering = Layer.effect(
+        KeyDerivation,
+        Effect.map(KeyDerivation, ({ derive }) =>
+          KeyDerivation.of({ derive: (...args) => Effect.tap(derive(...args), (key) => Effect.sync(() => void keys.push(key))) }))
+      ).pipe(Layer.provide(quickKeyDerivation))
+      yield* started(makeMemoryVaultStore(), (vault) =>
+        Effect.gen(function*() {
+          const data = yield* vault.export(secret("a passphrase"))
+          yield* vault.import({ passphrase: secret("a passphrase"), data, dryRun: false })
+          yield* vault.rotate({ oldPassword: secret(password), newPassword: secret("another password"), rekey: true })
+        }), {}, remembering)
+      assert.lengthOf(keys, 5)
+      for (const key of keys) assert.isTrue(key.every((byte) => byte === 0))
+    }))
+})
+
+describe("metrics and log", () => {
+  it.effect("tell the state and the generation after every change", () =>
+    Effect.gen(function*() {
+      const { render } = yield* Prometheus
+      const gauges = Effect.map(render, (text) => ["unlocked", "generation"].map((name) => Number(new RegExp(`^tokenhub_vault_${name} (\\d+)$`, "m").exec(text)?.[1])))
+      yield* started(yield* filled(), (vault) =>
+        Effect.gen(function*() {
+          assert.deepStrictEqual(yield* gauges, [1, 3])
+          yield* vault.put("x", secret("y"))
+          assert.deepStrictEqual(yield* gauges, [1, 4])
+          yield* vault.lock
+          assert.deepStrictEqual(yield* gauges, [0, 4])
+          yield* vault.unlock(secret(password))
+          assert.deepStrictEqual(yield* gauges, [1, 4])
+        }))
+      yield* started(yield* filled(), () => gauges, { TOKENHUB_ADMIN_PASSWORD: "another password" }).pipe(
+        Effect.map((shown) => assert.deepStrictEqual(shown, [0, 3]))
+      )
+    }).pipe(Effect.provide(Prometheus.layer), Effect.provideService(Metric.MetricRegistry, new Map())))
+
+  it.effect("name what is damaged, when it is opened", () =>
+    Effect.gen(function*() {
+      const broken = yield* filled()
+      withRecords(broken, (records) => records.set("provider/a", Buffer.alloc(3)))
+      const [record, manifest, ...more] = yield* logged(started(broken, () => Effect.void))
+      assert.deepStrictEqual(more, [])
+      assert.match(record ?? "", /^Error .*record of 'provider\/a' is damaged; it is kept as it is/)
+      assert.match(manifest ?? "", /^Error Records of the vault are missing, or older/)
+      const short = yield* filled()
+      withRecords(short, (records) => records.delete("provider/a"))
+      assert.lengthOf(yield* logged(started(short, () => Effect.void)), 1)
+      assert.deepStrictEqual(yield* logged(started(yield* filled(), () => Effect.void)), [])
+    }))
+
+  it.effect("say that the environment must follow a new password", () =>
+    Effect.gen(function*() {
+      const lines = yield* logged(started(yield* filled(), (vault) =>
+        vault.rotate({ oldPassword: secret(password), newPassword: secret("another password"), rekey: false })))
+      assert.lengthOf(lines, 1)
+      assert.match(lines[0] ?? "", /^Warn .*change TOKENHUB_ADMIN_PASSWORD too, or the next start is locked/)
+      assert.notInclude(lines[0], "another password")
+    }))
+})
+
 describe("lock", () => {
   it.effect("keeps names, and opens nothing until the password is given", () =>
     Effect.gen(function*() {
@@ -215,6 +350,20 @@ describe("lock", () => {
           assert.strictEqual(yield* text(vault, "provider/a"), "key of a")
           assert.strictEqual(yield* tag(vault.unlock(secret("wrong password"))), "WrongPassword")
           assert.strictEqual((yield* vault.status).state, "unlocked", "a wrong password locks nobody out")
+        }))
+    }))
+
+  it.effect("is not opened for a wrong password by a right one that comes with it", () =>
+    Effect.gen(function*() {
+      yield* started(yield* filled(), (vault) =>
+        Effect.gen(function*() {
+          yield* vault.lock
+          const [right, wrong] = yield* Effect.all(
+            [Effect.result(vault.unlock(secret(password))), Effect.result(vault.unlock(secret("wrong password")))],
+            { concurrency: 2 }
+          )
+          assert.isTrue(Result.isSuccess(right))
+          assert.strictEqual(Result.getOrThrow(Result.flip(wrong))._tag, "WrongPassword")
         }))
     }))
 
@@ -279,6 +428,8 @@ describe("admin password", () => {
         assert.isFalse(yield* vault.isAdmin(secret(`${password}.`)))
         assert.strictEqual(seen.derivations, atStart + 2)
         assert.isFalse(yield* vault.isAdmin(secret("x".repeat(1025))), "no derivation for what can't be a password")
+        assert.strictEqual(yield* tag(vault.unlock(secret("short"))), "WrongPassword")
+        assert.strictEqual(yield* tag(vault.export(secret("a passphrase"))), "VaultLocked", "nor for what can't be had anyway")
         assert.strictEqual(seen.derivations, atStart + 2)
       }), {}, layer)
   })
@@ -326,6 +477,25 @@ describe("rotate", () => {
           }), { TOKENHUB_ADMIN_PASSWORD: "another password" })
       }))
   }
+
+  it.effect("with a new root key closes what comes later to whoever has an old backup and its password", () =>
+    Effect.gen(function*() {
+      const store = yield* filled()
+      const old = yield* rootOf(store.image, password)
+      const opensLater = (rekey: boolean) =>
+        Effect.gen(function*() {
+          const copy = makeMemoryVaultStore(store.image)
+          yield* started(copy, (vault) =>
+            Effect.andThen(
+              vault.rotate({ oldPassword: secret(password), newPassword: secret("another password"), rekey }),
+              vault.put("provider/c", secret("key of c"))
+            ))
+          const stolen: Root = { ...old, epoch: Buffer.from(copy.image!.header).readUInt32BE(61) }
+          return Result.isSuccess(openSecret(stolen, "provider/c", copy.image!.records.get("provider/c")!))
+        })
+      assert.isTrue(yield* opensLater(false), "a new password alone keeps the root key")
+      assert.isFalse(yield* opensLater(true))
+    }))
 
   it.effect("takes the number of iterations that is set now; the old one is opened as it is", () =>
     Effect.gen(function*() {
@@ -383,6 +553,49 @@ describe("rotate", () => {
     }))
 })
 
+describe("changes at once", () => {
+  it.effect("wait for one another, and all are made", () =>
+    Effect.gen(function*() {
+      const store = yield* filled()
+      const names = Array.from({ length: 10 }, (_, i) => `at once/${i}`)
+      yield* started(store, (vault) =>
+        Effect.gen(function*() {
+          yield* Effect.forEach(names, (name) => vault.put(name, secret(name)), { concurrency: "unbounded", discard: true })
+          for (const name of names) assert.strictEqual(yield* text(vault, name), name)
+        }))
+      assert.strictEqual(store.image!.generation, 13n)
+    }))
+
+  it.effect("are tested before they are stored: what would not open again is not", () =>
+    Effect.gen(function*() {
+      const store = yield* filled()
+      yield* started(store, (vault) =>
+        Effect.gen(function*() {
+          const before = store.image!
+          // What the vault holds in memory goes bad: no other way leads to a change that does not open.
+          const records = before.records as Map<string, Uint8Array>
+          records.set("provider/b", Buffer.alloc(3))
+          const exit = yield* Effect.exit(vault.put("provider/a", secret("newer")))
+          assert.match(String(exit), /does not open again; it was not stored/)
+          assert.strictEqual(store.image, before)
+        }))
+    }))
+
+  it.effect("are whole, though who asked for them leaves in the middle: what is stored is what is served", () =>
+    Effect.gen(function*() {
+      const store = yield* filled()
+      yield* started(store, (vault) =>
+        Effect.gen(function*() {
+          const before = store.image
+          const asking = yield* Effect.forkChild(vault.put("provider/a", secret("newer")), { startImmediately: true })
+          while (store.image === before) yield* Effect.yieldNow
+          yield* Fiber.interrupt(asking)
+          assert.strictEqual(yield* text(vault, "provider/a"), "newer")
+          yield* vault.put("provider/b", secret("newer too"))
+        }))
+    }))
+})
+
 describe("another writer", () => {
   it.effect("makes a change a conflict; the next try is on what it left", () =>
     Effect.gen(function*() {
@@ -408,7 +621,8 @@ describe("another writer", () => {
         Effect.gen(function*() {
           yield* started(store, (other) =>
             other.rotate({ oldPassword: secret(password), newPassword: secret("another password"), rekey: true }))
-          assert.strictEqual(yield* tag(vault.put("x", secret("x"))), "Conflict")
+          const lines = yield* logged(Effect.map(tag(vault.put("x", secret("x"))), (fault) => assert.strictEqual(fault, "Conflict")))
+          assert.deepStrictEqual(lines, ["Warn Another process changed the vault's password; the vault is locked here"])
           assert.strictEqual((yield* vault.status).state, "locked")
           assert.strictEqual(yield* tag(vault.unlock(secret(password))), "WrongPassword")
           yield* vault.unlock(secret("another password"))
@@ -453,6 +667,14 @@ describe("damage", () => {
           assert.deepStrictEqual((yield* vault.status).corrupt, [])
           assert.strictEqual(yield* text(vault, "provider/a"), "new key of a")
         }))
+    }))
+
+  it.effect("of one record that claims the last version there is ends when the secret is put again", () =>
+    Effect.gen(function*() {
+      const store = yield* filled()
+      withRecords(store, (records) => records.set("provider/a", Buffer.from(records.get("provider/a")!).fill(0xff, 12, 16)))
+      yield* started(store, (vault) => vault.put("provider/a", secret("new key of a")))
+      yield* started(store, (vault) => Effect.map(text(vault, "provider/a"), (value) => assert.strictEqual(value, "new key of a")))
     }))
 
   const tampered: ReadonlyArray<readonly [string, (store: MemoryVaultStore) => Effect.Effect<void, unknown>]> = [

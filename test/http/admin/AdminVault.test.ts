@@ -163,6 +163,20 @@ describe("the admin password", () => {
       isError(yield* Effect.promise(() => admin("POST", "/vault/unlock", { password: "wrong password" })), 401, { code: "wrong_password" })
     }))
 
+  it.live("a provider's key that is put into the vault is tried at once, though the one before was refused", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start({ env: { TOKENHUB_MOCK: "false" } })
+      const fake = yield* FakeProvider.scoped()
+      yield* Effect.promise(() => hub.admin("POST", "/providers", { name: "p", provider_type: "openai", api_key: "sk-invalid-0123456789", base_url: fake.url("openai") }))
+      yield* Effect.promise(() => hub.admin("POST", "/models", { name: "m", provider: "p", upstream_name: "gpt-4o", context_size: 8000, weight: 1 }))
+      const chat = Effect.promise(() => hub.chat({ messages: [{ role: "user", content: "Hello" }] }))
+      isError(yield* chat, 502, { code: "provider_auth" })
+      assert.isAtLeast((yield* chat).status, 400)
+      assert.lengthOf(fake.calls, 1, "a refused key is not tried again")
+      yield* Effect.promise(() => hub.admin("PUT", "/vault/secrets/provider/p", { value: "sk-good-0123456789" }))
+      assert.strictEqual((yield* chat).status, 200)
+    }))
+
   it.live("is changed by rotate, to one that is not ASCII too, and the answer says what else must be changed", () =>
     Effect.gen(function*() {
       const folder = yield* Harness.folder
