@@ -93,9 +93,14 @@ export class Admission extends Context.Service<Admission, {
         return Effect.andThen(Metrics.rateLimited({ of, unit }), Effect.fail(error))
       }
 
-      const tightest = (claims: ReadonlyArray<Claim>): Effect.Effect<Standing | undefined> =>
-        Effect.map(Effect.forEach(claims, ({ bucket, perMinute }) => limits.standing(bucket, perMinute)), (standings) =>
-          standings.toSorted((a, b) => a.remaining - b.remaining)[0])
+      const tightest = Effect.fnUntraced(function*(claims: ReadonlyArray<Claim>) {
+        let least: Standing | undefined
+        for (const { bucket, perMinute } of claims) {
+          const standing = yield* limits.standing(bucket, perMinute)
+          if (least === undefined || standing.remaining < least.remaining) least = standing
+        }
+        return least
+      })
 
       return Admission.of({
         request: (key) =>
@@ -105,13 +110,12 @@ export class Admission extends Context.Service<Admission, {
             return Effect.flatMap(limits.take(claims), (shortage) =>
               shortage === undefined ? Effect.void : Effect.catchTag(refuse(shortage), "ModelLimited", Effect.die))
           }),
-        standings: (key) =>
-          Effect.suspend(() => {
-            const [requests, tokens] = [requestClaims(key), tokenClaims(key, 0)]
-            return requests.length + tokens.length === 0
-              ? Effect.succeed(undefined)
-              : Effect.all({ requests: tightest(requests), tokens: tightest(tokens) })
-          }),
+        standings: Effect.fnUntraced(function*(key) {
+          const [requests, tokens] = [requestClaims(key), tokenClaims(key, 0)]
+          return requests.length + tokens.length === 0
+            ? undefined
+            : { requests: yield* tightest(requests), tokens: yield* tightest(tokens) }
+        }),
         rules: (clientKey, tokensAt) => {
           const key = keyOf(clientKey)
           return {
@@ -128,18 +132,15 @@ export class Admission extends Context.Service<Admission, {
           const counted = [...tokenClaims(key, tokens), ...modelClaims(model, tokens)]
           const shortage = counted.length === 0 ? undefined : yield* limits.take(counted)
           if (shortage !== undefined) return yield* refuse(shortage)
-          const back = Effect.suspend(() => limits.give(counted.map(taken)))
-          const reservation = yield* Effect.tapError(budgets.reserve({ key, most, at }), () => back)
+          const reservation = yield* Effect.tapError(budgets.reserve({ key, most, at }), () => limits.give(counted.map(taken)))
           let settled = false
-          const end = (effect: Effect.Effect<void>, cost: NanoDollars) =>
-            Effect.suspend(() => {
-              if (settled) return Effect.void
-              settled = true
-              return Effect.andThen(effect, reservation.settle(cost))
-            })
+          const end = (back: ReadonlyArray<Claim>, cost: NanoDollars) => {
+            settled = true
+            return Effect.andThen(limits.give(back), reservation.settle(cost))
+          }
           return {
-            settle: (usage, cost) => end(Effect.suspend(() => limits.give(counted.filter(isTokens).map(tooMuch(totalTokens(usage))))), cost),
-            leave: end(back, 0n)
+            settle: (usage, cost) => (settled ? Effect.void : end(counted.filter(isTokens).map(tooMuch(totalTokens(usage))), cost)),
+            leave: Effect.suspend(() => (settled ? Effect.void : end(counted.map(taken), 0n)))
           }
         })
       })

@@ -59,6 +59,8 @@ export class Budgets extends Context.Service<Budgets, {
       const shared: Budget | null = budgetUsd === null ? null : { amount: budgetUsd, period: budgetPeriod }
       const accounts = new Map<string, Map<string, Account>>()
 
+      const applies = (key: ClientKey | null): boolean => shared !== null || (key !== null && key.budget !== null)
+
       const ownersOf = (key: ClientKey | null) => (key === null ? [everyone] : [key.id, everyone])
 
       const budgetOf = (owner: string, key: ClientKey | null): Budget | null => (owner === everyone ? shared : key?.budget ?? null)
@@ -157,18 +159,17 @@ export class Budgets extends Context.Service<Budgets, {
         for (const payer of payers) payer.reserved += most
         let settled = false
         return {
-          settle: (cost: NanoDollars) =>
-            Effect.suspend(() => {
-              if (settled) return Effect.void
-              settled = true
-              for (const payer of payers) payer.reserved -= most
-              return Effect.forEach(ownersOf(key), (owner) => book(owner, at, cost), { discard: true })
-            })
+          settle: (cost: NanoDollars) => {
+            if (settled) return Effect.void
+            settled = true
+            for (const payer of payers) payer.reserved -= most
+            return Effect.forEach(ownersOf(key), (owner) => book(owner, at, cost), { discard: true })
+          }
         }
       })
 
       return Budgets.of({
-        applies: (key) => shared !== null || (key !== null && key.budget !== null),
+        applies,
         reserve,
         standing: (key, at) =>
           key.budget === null

@@ -93,9 +93,11 @@ export class Ledger extends Context.Service<Ledger, {
 
       return Ledger.of({
         open: (row, attempt, reserved) =>
-          Effect.andThen(writer.commit({ type: "open", row, attempt, reserved }), Effect.sync(() => void opened.add(row.id))),
-        settleAttempt: (requestId, attempt, { clientKey, mode }) =>
-          Effect.sync(() => writer.enqueue({ type: "settle_attempt", requestId, attempt, clientKey, mode })),
+          Effect.map(writer.commit({ type: "open", row, attempt, reserved }), () => void opened.add(row.id)),
+        settleAttempt: (requestId, attempt, { clientKey, mode }) => {
+          writer.enqueue({ type: "settle_attempt", requestId, attempt, clientKey, mode })
+          return Effect.void
+        },
         settle: (row) =>
           Effect.suspend(() => {
             for (const listener of listeners) listener(row)

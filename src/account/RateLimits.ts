@@ -68,29 +68,28 @@ export class RateLimits extends Context.Service<RateLimits, {
       }
 
       return RateLimits.of({
-        take: (claims) =>
-          Effect.sync(() => {
-            const at = now()
-            const missing = shortage(claims, at)
-            if (missing === undefined) {
-              for (const { amount, bucket, perMinute } of claims) add(bucket, perMinute, -Math.min(amount, perMinute), at)
-            }
-            return missing
-          }),
-        give: (claims) =>
-          Effect.sync(() => {
-            const at = now()
-            for (const { amount, bucket, perMinute } of claims) add(bucket, perMinute, amount, at)
-          }),
-        standing: (bucket, perMinute) =>
-          Effect.sync(() => {
-            const held = bucketOf(bucket, perMinute, now())
-            return {
-              limit: perMinute,
-              remaining: Math.max(0, Math.floor(held.level + 1e-9 * perMinute)),
-              resetMs: TokenBucket.waitFor(held, perMinute, perMinute)
-            }
-          }),
+        // Done when called: what is there at once costs a fiber nothing.
+        take: (claims) => {
+          const at = now()
+          const missing = shortage(claims, at)
+          if (missing === undefined) {
+            for (const { amount, bucket, perMinute } of claims) add(bucket, perMinute, -Math.min(amount, perMinute), at)
+          }
+          return Effect.succeed(missing)
+        },
+        give: (claims) => {
+          const at = now()
+          for (const { amount, bucket, perMinute } of claims) add(bucket, perMinute, amount, at)
+          return Effect.void
+        },
+        standing: (bucket, perMinute) => {
+          const held = bucketOf(bucket, perMinute, now())
+          return Effect.succeed({
+            limit: perMinute,
+            remaining: Math.max(0, Math.floor(held.level + 1e-9 * perMinute)),
+            resetMs: TokenBucket.waitFor(held, perMinute, perMinute)
+          })
+        },
         wait: (claims) => shortage(claims, now())?.retryAfterMs ?? 0
       })
     })

@@ -35,10 +35,11 @@ export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings[
     describe: Describe,
     work: (record: RunRecord) => Effect.Effect<A, RequestError>
   ) {
-    const startedAt = yield* Clock.currentTimeMillis
-    const began = yield* Clock.monotonicTimeNanos
+    const clock = yield* Clock.Clock
+    const startedAt = clock.currentTimeMillisUnsafe()
+    const began = clock.monotonicTimeNanosUnsafe()
     const deadlineMs = Math.min(request.deadlineMs ?? wholeRunTimeoutMs, wholeRunTimeoutMs)
-    const elapsedMs = Effect.map(Clock.monotonicTimeNanos, (now) => Number(now - began) / 1e6)
+    const elapsedMs = () => Number(clock.monotonicTimeNanosUnsafe() - began) / 1e6
     const calls: Array<Attempt> = []
     let row = emptyRow(request, startedAt)
     let opened = false
@@ -54,15 +55,13 @@ export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings[
         opened = true
         return row
       },
-      timeLeftMs: Effect.map(elapsedMs, (elapsed) => deadlineMs - elapsed)
+      timeLeftMs: Effect.sync(() => deadlineMs - elapsedMs())
     }
 
     const { cut } = request
     return yield* (cut === undefined ? work(record) : Effect.raceFirst(work(record), cut)).pipe(
       Effect.timeoutOrElse({ duration: deadlineMs, orElse: () => Effect.fail(new DeadlineExceeded({ deadlineMs })) }),
-      Effect.onExit((exit) =>
-        Effect.flatMap(elapsedMs, (durationMs) =>
-          ledger.settle(settledRow(row, exit, calls, Math.round(durationMs), describe))))
+      Effect.onExit((exit) => ledger.settle(settledRow(row, exit, calls, Math.round(elapsedMs()), describe)))
     )
   })
 

@@ -1,5 +1,6 @@
 /** Runs one call of a run, for a completion or for embeddings: route, record, call, and on failure do what Escalation decides. */
 import { Clock, Context, Effect, Exit, Layer, Option, Random } from "effect"
+import type { Place } from "../account/Admission.ts"
 import { Admission } from "../account/Admission.ts"
 import type { RequestRow } from "../account/Ledger.ts"
 import { Ledger } from "../account/Ledger.ts"
@@ -12,6 +13,7 @@ import type { ModelName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { ceilingOf, costOf, formatUsd } from "../domain/Money.ts"
 import type { RoutingPolicy } from "../domain/Policy.ts"
+import { retryAfterFailure } from "../domain/Retry.ts"
 import type { Fault } from "../domain/ProviderError.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import type { RequestError } from "../domain/RequestError.ts"
@@ -25,6 +27,7 @@ import type { Question } from "../route/Router.ts"
 import { Router } from "../route/Router.ts"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
+import { spanned } from "../telemetry/Spans.ts"
 import type { Asking } from "./Asking.ts"
 import { forCompletion, forEmbeddings } from "./Asking.ts"
 import * as Escalation from "./Escalation.ts"
@@ -89,6 +92,9 @@ export class Attempts extends Context.Service<Attempts, {
       const retryBudget = yield* RetryBudget
       const router = yield* Router
       const { hedgeAfterMs, tracePrompts } = yield* Settings
+      const clock = yield* Clock.Clock
+
+      const monotonicMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
       /** One call to one model: opened on the ledger, made, settled, whatever happens to it. */
       const callOnce = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard, lane: Hedging.Lane = Hedging.alone) =>
@@ -98,99 +104,88 @@ export class Attempts extends Context.Service<Attempts, {
             const maxTokens = state.asking.need.maxTokens ?? model.maxOutputTokens ?? model.contextSize
             const reserved = ceilingOf(model.price, state.asking.mostPromptTokens, Math.min(maxTokens, model.contextSize))
             yield* affordable(run, state, model, reserved)
-            const startedAt = yield* Clock.currentTimeMillis
-            const place = yield* Effect.acquireRelease(
-              admission.call({ clientKey: run.clientKey, model, tokens: tokensAt(state.asking)(model), most: reserved, at: startedAt }),
-              ({ leave }) => leave
-            ).pipe(Effect.catchTag("ModelLimited", ({ message, retryAfterMs }) => fromDrop(limitReached(model, message, retryAfterMs))))
-            if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.asking.need) ?? busyProbe(model))
-            const began = yield* Clock.monotonicTimeNanos
-            const opened: Attempt = {
-              index: run.attempts.length,
-              step: state.call.step,
-              model: model.name,
-              provider: model.provider,
-              outcome: "unknown",
-              startedAt,
-              durationMs: 0,
-              usage: Usages.zero,
-              cost: 0n
-            }
-            const progress: Progress = { characters: 0, firstTokenMs: undefined }
-            const elapsedMs = Effect.map(Clock.monotonicTimeNanos, (now) => Number(now - began) / 1e6)
-
-            yield* ledger.open(run.opening(model, reserved), opened, reserved)
-            if (!state.called) yield* retryBudget.first
-            state.called = true
-            run.keep(opened)
-            state.running += reserved
-
-            const tell = Hedging.telling(state.call.sink, lane, {
-              model,
-              promptTokens: state.asking.need.promptTokens,
-              onShown: () => {
-                state.committed = true
-                state.model = model
+            const startedAt = clock.currentTimeMillisUnsafe()
+            const wanted = { clientKey: run.clientKey, model, tokens: tokensAt(state.asking)(model), most: reserved, at: startedAt }
+            const place = yield* Effect.catchTag(admission.call(wanted), "ModelLimited", ({ message, retryAfterMs }) =>
+              Effect.fail(fromDrop(limitReached(model, message, retryAfterMs))))
+            const placed = Effect.gen(function*() {
+              if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.asking.need) ?? busyProbe(model))
+              const began = monotonicMs()
+              const opened: Attempt = {
+                index: run.attempts.length,
+                step: state.call.step,
+                model: model.name,
+                provider: model.provider,
+                outcome: "unknown",
+                startedAt,
+                durationMs: 0,
+                usage: Usages.zero,
+                cost: 0n
               }
-            })
-            const onDelta = (delta: Delta) =>
-              Effect.gen(function*() {
-                progress.firstTokenMs ??= yield* elapsedMs
-                progress.characters += lengthOf(delta)
-                yield* tell.delta(delta)
-              })
+              yield* ledger.open(run.opening(model, reserved), opened, reserved)
+              if (!state.called) yield* retryBudget.first
+              state.called = true
+              run.keep(opened)
+              state.running += reserved
 
-            yield* tell.left
-            yield* lane.left
-            const exit = yield* Effect.exit(restore(state.asking.ask(ready, model, { onDelta, onFrame: tell.frame })))
-            state.running -= reserved
-            const durationMs = yield* elapsedMs
-            const error = exit._tag === "Failure" ? failureOf(exit) : undefined
-            const usage = exit._tag === "Success"
-              ? exit.value.usage
-              : bookedUsage(error, state.asking.promptTokens, progress)
-            const settled: Attempt = {
-              ...opened,
-              outcome: outcomeOf(exit, error),
-              ...(error === undefined ? {} : { reason: error.message }),
-              ...(progress.firstTokenMs === undefined ? {} : { timeToFirstTokenMs: Math.round(progress.firstTokenMs) }),
-              durationMs: Math.round(durationMs),
-              usage,
-              cost: costOf(model.price, usage)
-            }
-            run.keep(settled)
-            yield* ledger.settleAttempt(run.id, settled, run)
-            yield* place.settle(usage, settled.cost)
-            yield* Metrics.modelCalled({
-              model: model.name,
-              provider: model.provider,
-              outcome: settled.outcome,
-              seconds: durationMs / 1000,
-              timeToFirstTokenSeconds: progress.firstTokenMs === undefined ? undefined : progress.firstTokenMs / 1000,
-              usage,
-              cost: settled.cost
-            })
-            // A client that left says nothing about the model; it only gives the probe's place back.
-            yield* health.record(model, {
-              ok: exit._tag === "Success",
-              durationMs,
-              ...(error === undefined
-                ? { breaks: false, coolDownMs: 0 }
-                : { fault: error.fault, ...Escalation.consequence(error, yield* Random.next) })
-            })
-            if (exit._tag === "Success") {
-              if (!usage.estimated) yield* router.learn(model, state.asking.promptTokens, usage)
+              const progress: Progress = { characters: 0, firstTokenMs: undefined }
+              const tell = Hedging.telling(state.call.sink, lane, {
+                model,
+                promptTokens: state.asking.need.promptTokens,
+                onShown: () => {
+                  state.committed = true
+                  state.model = model
+                }
+              })
+              const onDelta = (delta: Delta) => {
+                progress.firstTokenMs ??= monotonicMs() - began
+                progress.characters += lengthOf(delta)
+                return tell.delta(delta)
+              }
+              yield* tell.left
+              yield* lane.left
+              const exit = yield* Effect.exit(restore(state.asking.ask(ready, model, { onDelta, onFrame: tell.frame })))
+              state.running -= reserved
+              const settled = settledAttempt(opened, exit, model, state.asking.promptTokens, progress, monotonicMs() - began)
+              yield* settle(run, settled, exit, model, place)
+              if (exit._tag === "Failure") return yield* failureOf(exit) ?? Effect.failCause(exit.cause)
+              if (!settled.usage.estimated) yield* router.learn(model, state.asking.promptTokens, settled.usage)
               return (yield* tell.whole) ? { answer: exit.value, model } : yield* restore(Effect.never)
-            }
-            return yield* error ?? Effect.failCause(exit.cause)
-          }).pipe(Effect.scoped)
+            })
+            return yield* Effect.ensuring(placed, place.leave)
+          })
         )
 
+      /** Tells everyone who keeps account of a call how it ended. */
+      const settle = (run: RunRecord, settled: Attempt, exit: Exit.Exit<unknown, ProviderError>, model: ModelCard, place: Place) =>
+        Effect.gen(function*() {
+          const { cost, durationMs, outcome, timeToFirstTokenMs, usage } = settled
+          const error = failureOf(exit)
+          run.keep(settled)
+          yield* ledger.settleAttempt(run.id, settled, run)
+          yield* place.settle(usage, cost)
+          yield* Metrics.modelCalled({
+            model: model.name,
+            provider: model.provider,
+            outcome,
+            seconds: durationMs / 1000,
+            timeToFirstTokenSeconds: timeToFirstTokenMs === undefined ? undefined : timeToFirstTokenMs / 1000,
+            usage,
+            cost
+          })
+          // A client that left says nothing about the model; it only gives the probe's place back.
+          const effects = error === undefined
+            ? { breaks: false, coolDownMs: 0 }
+            : { fault: error.fault, ...Escalation.consequence(error, yield* Random.next) }
+          yield* health.record(model, { ok: exit._tag === "Success", durationMs, ...effects })
+        })
+
       /** The same, with a second call beside it where that was switched on and the first brings no token for long. */
-      const callHedged = Effect.fnUntraced(function*<A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard) {
-        const hedge = hedgeAfterMs === 0
-          ? undefined
-          : Hedging.decide({ afterMs: hedgeAfterMs, named: state.call.model !== undefined, timeLeftMs: yield* run.timeLeftMs })
+      const callHedged = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard) =>
+        hedgeAfterMs === 0 ? callOnce(run, state, model) : raced(run, state, model)
+
+      const raced = Effect.fnUntraced(function*<A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard) {
+        const hedge = Hedging.decide({ afterMs: hedgeAfterMs, named: state.call.model !== undefined, timeLeftMs: yield* run.timeLeftMs })
         if (hedge === undefined) return yield* callOnce(run, state, model)
         return yield* Hedging.race({
           afterMs: hedge.afterMs,
@@ -284,10 +279,12 @@ export class Attempts extends Context.Service<Attempts, {
           return (explicit ? Effect.andThen(checkExplicit(state, model), asked) : asked).pipe(
             Effect.catchTag("ProviderError", afterFailure(run, state))
           )
-        }).pipe(Effect.retry({ schedule: Schedules.retry, while: (error) => error._tag === "TryAgain" && error.on === "same_model" }))
-
-        const answered = yield* sameModel.pipe(
-          Effect.retry({ schedule: Schedules.escalation, while: (error) => error._tag === "TryAgain" }),
+        })
+        const retried = retryAfterFailure(sameModel, {
+          schedule: Schedules.retry,
+          while: (error) => error._tag === "TryAgain" && error.on === "same_model"
+        })
+        const answered = yield* retryAfterFailure(retried, { schedule: Schedules.escalation, while: (error) => error._tag === "TryAgain" }).pipe(
           Effect.catchTag("TryAgain", Effect.die)
         )
         const calls = run.attempts.slice(before)
@@ -301,16 +298,17 @@ export class Attempts extends Context.Service<Attempts, {
       })
 
       return Attempts.of({
-        run: Effect.fn("Attempts.run")(function*(run, call) {
+        run: (run, call) => {
           const asking = forCompletion(call.request, router.need(call.request), { streamed: call.sink !== undefined, tracePrompts })
-          const { answer: completion, ...result } = yield* answer(run, call, asking)
-          return { ...result, completion }
-        }),
-        embed: Effect.fn("Attempts.embed")(function*(run, call) {
+          return Effect.map(answer(run, call, asking), ({ answer: completion, ...result }) => ({ ...result, completion })).pipe(spanned("Attempts.run"))
+        },
+        embed: (run, call) => {
           const policy = call.model === undefined ? call.policy : { ...call.policy, allowEscalation: false }
-          const { answer: embeddings, ...result } = yield* answer(run, { ...call, policy }, forEmbeddings(call.request))
-          return { ...result, embeddings }
-        })
+          return answer(run, { ...call, policy }, forEmbeddings(call.request)).pipe(
+            Effect.map(({ answer: embeddings, ...result }) => ({ ...result, embeddings })),
+            spanned("Attempts.embed")
+          )
+        }
       })
     })
   )
@@ -412,7 +410,29 @@ const busyProbe = (model: ModelCard): Drop => ({
 })
 
 const failureOf = (exit: Exit.Exit<unknown, ProviderError>): ProviderError | undefined =>
-  Option.getOrUndefined(Exit.findErrorOption(exit))
+  exit._tag === "Success" ? undefined : Option.getOrUndefined(Exit.findErrorOption(exit))
+
+/** A call as it ended. */
+const settledAttempt = (
+  opened: Attempt,
+  exit: Exit.Exit<Answer, ProviderError>,
+  { price }: ModelCard,
+  promptTokens: number,
+  progress: Progress,
+  durationMs: number
+): Attempt => {
+  const error = failureOf(exit)
+  const usage = exit._tag === "Success" ? exit.value.usage : bookedUsage(error, promptTokens, progress)
+  return {
+    ...opened,
+    outcome: outcomeOf(exit, error),
+    ...(error === undefined ? {} : { reason: error.message }),
+    ...(progress.firstTokenMs === undefined ? {} : { timeToFirstTokenMs: Math.round(progress.firstTokenMs) }),
+    durationMs: Math.round(durationMs),
+    usage,
+    cost: costOf(price, usage)
+  }
+}
 
 const outcomeOf = (exit: Exit.Exit<unknown, unknown>, error: ProviderError | undefined): Outcome =>
   Exit.isSuccess(exit) ? "ok" : error?.fault ?? (Exit.hasInterrupts(exit) ? "cancelled" : "unknown")

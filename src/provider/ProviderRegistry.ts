@@ -263,13 +263,16 @@ export class ProviderRegistry extends Context.Service<ProviderRegistry, {
           yield* retire(entry)
         })).pipe(Effect.withSpan("ProviderRegistry.remove"))
 
-      const ready: ProviderRegistry["Service"]["ready"] = (name) =>
-        Effect.suspend(() => {
-          const entry = entries.get(name)
-          if (entry === undefined) return Effect.fail(fault("credential_missing", `No provider '${name}'`))
-          return Effect.flatMap(adapterOf(entry), (adapter) =>
-            Effect.map(keyOf(entry), (apiKey) => ({ card: entry.card, adapter, apiKey })))
-        })
+      const ready: ProviderRegistry["Service"]["ready"] = (name) => {
+        const entry = entries.get(name)
+        if (entry === undefined) return Effect.fail(fault("credential_missing", `No provider '${name}'`))
+        // Both are there but for the first call.
+        if (entry.adapter !== undefined && entry.key !== undefined) {
+          return Effect.succeed({ card: entry.card, adapter: entry.adapter.adapter, apiKey: entry.key })
+        }
+        return Effect.flatMap(adapterOf(entry), (adapter) =>
+          Effect.map(keyOf(entry), (apiKey) => ({ card: entry.card, adapter, apiKey })))
+      }
 
       const validate = Effect.fn("ProviderRegistry.validate")(function*(name: ProviderName) {
         yield* find(name)

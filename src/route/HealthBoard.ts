@@ -133,37 +133,35 @@ export class HealthBoard extends Context.Service<HealthBoard, {
 
       return HealthBoard.of({
         of: (model) => healthOf(model, monotonicMs()),
-        admit: (model) =>
-          Effect.suspend(() => {
-            const now = monotonicMs()
-            if (healthOf(model, now).retryAfterMs > 0) return Effect.succeed(false)
-            const record = find(model)
-            if (record === undefined) return Effect.succeed(true)
-            const breaker = admitted(record.breaker, now, settings.wholeCallTimeoutMs)
-            return Effect.as(change(model, now, { ...record, breaker }), true)
-          }),
-        record: (model, outcome) =>
-          Effect.suspend(() => {
-            const now = monotonicMs()
-            const old = find(model) ?? blank(model)
-            const failed = !outcome.ok && (outcome.breaks || outcome.coolDownMs > 0)
-            const result = outcome.ok ? "success" : outcome.breaks ? "failure" : "ignored"
-            const breaker = settled(old.breaker, now, now - outcome.durationMs, result, limits)
-            const coolUntil = outcome.coolDownMs > 0 ? Math.max(old.coolUntil, now + outcome.coolDownMs) : old.coolUntil
-            if (outcome.fault === "authentication" && outcome.coolDownMs > 0) {
-              const until = refusedUntil.get(model.provider) ?? 0
-              refusedUntil.set(model.provider, Math.max(until, now + outcome.coolDownMs))
-            }
-            return change(model, now, {
-              ...old,
-              breaker,
-              coolUntil,
-              rateLimited: outcome.coolDownMs > 0 ? limitFaults.has(outcome.fault) : old.rateLimited,
-              latencyMs: outcome.ok ? mix(old.latencyMs || outcome.durationMs, outcome.durationMs, 0.2) : old.latencyMs,
-              errorRate: outcome.ok || failed ? mix(faded(old, now), failed ? 1 : 0, 0.1) : faded(old, now),
-              ratedAt: now
-            })
-          }),
+        admit: (model) => {
+          const now = monotonicMs()
+          if (healthOf(model, now).retryAfterMs > 0) return Effect.succeed(false)
+          const record = find(model)
+          if (record === undefined || record.breaker.openUntil === null) return Effect.succeed(true)
+          const breaker = admitted(record.breaker, now, settings.wholeCallTimeoutMs)
+          return Effect.as(change(model, now, { ...record, breaker }), true)
+        },
+        record: (model, outcome) => {
+          const now = monotonicMs()
+          const old = find(model) ?? blank(model)
+          const failed = !outcome.ok && (outcome.breaks || outcome.coolDownMs > 0)
+          const result = outcome.ok ? "success" : outcome.breaks ? "failure" : "ignored"
+          const breaker = settled(old.breaker, now, now - outcome.durationMs, result, limits)
+          const coolUntil = outcome.coolDownMs > 0 ? Math.max(old.coolUntil, now + outcome.coolDownMs) : old.coolUntil
+          if (outcome.fault === "authentication" && outcome.coolDownMs > 0) {
+            const until = refusedUntil.get(model.provider) ?? 0
+            refusedUntil.set(model.provider, Math.max(until, now + outcome.coolDownMs))
+          }
+          return change(model, now, {
+            ...old,
+            breaker,
+            coolUntil,
+            rateLimited: outcome.coolDownMs > 0 ? limitFaults.has(outcome.fault) : old.rateLimited,
+            latencyMs: outcome.ok ? mix(old.latencyMs || outcome.durationMs, outcome.durationMs, 0.2) : old.latencyMs,
+            errorRate: outcome.ok || failed ? mix(faded(old, now), failed ? 1 : 0, 0.1) : faded(old, now),
+            ratedAt: now
+          })
+          },
         forget: (provider) =>
           Effect.suspend(() => {
             refusedUntil.delete(provider)

@@ -134,8 +134,15 @@ export class ModelRegistry extends Context.Service<ModelRegistry, {
         (stop) => Effect.sync(stop)
       )
 
-      const ready = Effect.suspend(() =>
-        changes.state._tag === "Open" && changes.state.backing.size > 0 ? FiberSet.awaitEmpty(changes) : Effect.void)
+      const isChanging = () => changes.state._tag === "Open" && changes.state.backing.size > 0
+      const ready = Effect.suspend(() => (isChanging() ? FiberSet.awaitEmpty(changes) : Effect.void))
+
+      const named = (nameOrAlias: string): Effect.Effect<ModelCard, ModelNotFound> => {
+        const card = names.get(nameOrAlias)
+        return card === undefined
+          ? Effect.fail(new ModelNotFound({ model: nameOrAlias.slice(0, longestName), near: near(nameOrAlias) }))
+          : Effect.succeed(card)
+      }
 
       const near = (wanted: string) => wanted.length > longestName ? [] : nearNames(wanted, names.keys())
 
@@ -195,13 +202,7 @@ export class ModelRegistry extends Context.Service<ModelRegistry, {
             return card === undefined ? Effect.fail(unknownModel(name)) : Effect.succeed(card)
           }),
         list: () => sorted,
-        resolve: (nameOrAlias) =>
-          Effect.flatMap(ready, () => {
-            const card = names.get(nameOrAlias)
-            return card === undefined
-              ? Effect.fail(new ModelNotFound({ model: nameOrAlias.slice(0, longestName), near: near(nameOrAlias) }))
-              : Effect.succeed(card)
-          }),
+        resolve: (nameOrAlias) => (isChanging() ? Effect.flatMap(ready, () => named(nameOrAlias)) : named(nameOrAlias)),
         fromCatalogue: (providerType, upstreamName) => catalogue?.describe(providerType, upstreamName),
         version: () => version,
         modelsOf: (provider) => sorted.filter((card) => card.provider === provider),

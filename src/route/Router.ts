@@ -145,10 +145,10 @@ export class Router extends Context.Service<Router, {
         obstacle: (model, need) => Ranker.obstacle(model, need, conditions()),
         escalate: (failed, question) =>
           question.policy.allowEscalation ? best({ ...question, after: failed }) : Effect.succeed(undefined),
-        learn: (model, estimatedPromptTokens, actual) =>
-          Effect.sync(() => {
-            if (!actual.estimated) calibration.learn(model.name, estimatedPromptTokens, actual.promptTokens)
-          })
+        learn: (model, estimatedPromptTokens, actual) => {
+          if (!actual.estimated) calibration.learn(model.name, estimatedPromptTokens, actual.promptTokens)
+          return Effect.void
+        }
       })
     })
   )

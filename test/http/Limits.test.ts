@@ -160,6 +160,8 @@ describe("a budget", () => {
         await arrived
         const { reserved_usd, spent_usd } = await shownKey(first, key)
         assert.strictEqual(nanos(spent_usd), 10_000n)
+        // What was settled is written when it is asked for.
+        await first.admin("GET", "/requests?limit=1")
         first.signal("SIGKILL")
         await Promise.all([first.ended, lost])
         return { ...key, expected: 10_000n + nanos(reserved_usd) }
