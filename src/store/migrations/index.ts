@@ -5,6 +5,7 @@ import ledger from "./0003_ledger.ts"
 import audit from "./0004_audit.ts"
 import responses from "./0005_responses.ts"
 import limits from "./0006_limits.ts"
+import answers from "./0007_answers.ts"
 
 export const migrations = {
   "0001_configuration": configuration,
@@ -12,7 +13,8 @@ export const migrations = {
   "0003_ledger": ledger,
   "0004_audit": audit,
   "0005_responses": responses,
-  "0006_limits": limits
+  "0006_limits": limits,
+  "0007_answers": answers
 } as const
 
 /** The table in which the Migrator keeps what was run. */
