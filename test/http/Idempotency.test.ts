@@ -297,7 +297,7 @@ describe("a key is free again", () => {
         isAgain(await hub.post(path, body, keyed(fault)), first)
       }
     }
-  }, { env: { TOKENHUB_STREAM_IDLE_TIMEOUT_MS: "100", TOKENHUB_BREAKER_FAILURES: "1000" } })
+  }, { env: { TOKENHUB_STREAM_IDLE_TIMEOUT_MS: "300", TOKENHUB_BREAKER_FAILURES: "1000" } })
 
   test("after its client left, before the answer or in its middle", async ({ fake, hub }) => {
     for (const [path, given, streams] of doors.slice(0, 4)) {
