@@ -14,10 +14,12 @@ import { Budgets } from "./account/Budgets.ts"
 import { ClientKeys } from "./account/ClientKeys.ts"
 import { Events } from "./account/Events.ts"
 import { GuessThrottle } from "./account/GuessThrottle.ts"
+import { Idempotency } from "./account/Idempotency.ts"
 import { Ledger } from "./account/Ledger.ts"
 import { Prompts } from "./account/Prompts.ts"
 import { Responses } from "./account/Responses.ts"
 import { RateLimits } from "./account/RateLimits.ts"
+import { Sealing } from "./account/Sealing.ts"
 import { StoreHealth } from "./account/StoreHealth.ts"
 import { UnauthenticatedRequests } from "./account/UnauthenticatedRequests.ts"
 import { AdminHttp } from "./http/admin/AdminHttp.ts"
@@ -29,6 +31,7 @@ import { ChatHttp } from "./http/chat/ChatHttp.ts"
 import { Drain } from "./http/Drain.ts"
 import { EmbeddingsHttp } from "./http/openai/EmbeddingsHttp.ts"
 import * as Front from "./http/Front.ts"
+import { Idempotent } from "./http/Idempotency.ts"
 import { KeptPrompts } from "./http/KeptPrompts.ts"
 import { ModelListHttp } from "./http/openai/ModelListHttp.ts"
 import * as NodeServer from "./http/NodeServer.ts"
@@ -79,7 +82,7 @@ const backlog = 4096
 
 const handlers = Layer.mergeAll(ChatHttp, OpenAiChatHttp, ModelListHttp, AnthropicMessagesHttp, OpenAiResponsesHttp, EmbeddingsHttp, AdminHttp, SystemHttp.SystemHttp)
 
-const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer)
+const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer, Idempotent.layer)
 
 const api = HttpApiBuilder.layer(Api, { openapiPath }).pipe(Layer.provide(handlers), Layer.provide(middlewares))
 
@@ -140,6 +143,9 @@ export const make = (parts: Parts = {}) => {
     Layer.provideMerge(Layer.mergeAll(ClientKeys.layer, Events.layer, RateLimits.layer)),
     Layer.provideMerge(Ledger.layer)
   )
+  const idempotency = Idempotency.layer.pipe(
+    Layer.provide(Layer.effect(Sealing, Effect.map(Vault, ({ seal, unseal }) => Sealing.of({ seal, unseal }))))
+  )
   return Layer.mergeAll(Drain.onClose(server), welcome).pipe(
     Layer.provideMerge(http),
     Layer.provideMerge(listener),
@@ -147,6 +153,7 @@ export const make = (parts: Parts = {}) => {
     Layer.provideMerge(orchestration),
     Layer.provideMerge(routing),
     Layer.provideMerge(providers),
+    Layer.provideMerge(idempotency),
     Layer.provideMerge(Vault.layer),
     Layer.provideMerge(KeyDerivation.layer),
     Layer.provideMerge(accounts),

@@ -5,6 +5,7 @@ import { adminGroups, withNames } from "./admin/AdminApi.ts"
 import { AnthropicMessagesApi } from "./anthropic/AnthropicMessagesApi.ts"
 import { ChatApi } from "./chat/ChatApi.ts"
 import { EmbeddingsApi } from "./openai/EmbeddingsApi.ts"
+import * as IdempotencyApi from "./IdempotencyApi.ts"
 import { ModelListApi } from "./openai/ModelListApi.ts"
 import { OpenAiChatApi } from "./openai/OpenAiChatApi.ts"
 import { OpenAiResponsesApi } from "./openai/OpenAiResponsesApi.ts"
@@ -29,8 +30,8 @@ export const Api = HttpApi.make("tokenhub")
       title: "TokenHub",
       version: manifest.version,
       description: "One address in front of every LLM provider. Every error has the same body, and on /v1/messages Anthropic's.\n\n"
-        + RunOptionsApi.description,
-      transform: (spec) => withOpenObjects(withNames(spec))
+        + `${RunOptionsApi.description}\n\n${IdempotencyApi.description}`,
+      transform: (spec) => IdempotencyApi.withIdempotencyKey(withOpenObjects(withNames(spec)))
     })
   )
 

@@ -1,5 +1,5 @@
 /** How much of a body is read, and what it must be before anyone looks into it (FAULTS.md rows 59 to 62). */
-import { ByteSize, Effect, Layer } from "effect"
+import { ByteSize, Effect, Layer, Result } from "effect"
 import type { HttpServerError } from "effect/http"
 import { HttpServerRequest } from "effect/http"
 import { HttpApiMiddleware } from "effect/http-api"
@@ -33,21 +33,32 @@ export interface JsonBody {
   readonly bytes: number
 }
 
-/** Reads and parses a JSON body. `free`: see `Json.parse`. */
-export const readJson = Effect.fnUntraced(function*(
-  request: HttpServerRequest.HttpServerRequest,
-  free?: ReadonlySet<string>
-): Effect.fn.Return<JsonBody, InvalidRequest | PayloadTooLarge | ErrorEnvelope.HttpFault> {
-  const type = request.headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase()
+type ReadFault = InvalidRequest | PayloadTooLarge | ErrorEnvelope.HttpFault
+
+/** What the headers say against the body. */
+const fault = ({ headers }: HttpServerRequest.HttpServerRequest): ReadFault | undefined => {
+  const type = headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase()
   if (type !== undefined && type !== "application/json") {
-    return yield* unsupported("The content type must be application/json; with curl: -H 'content-type: application/json'")
+    return unsupported("The content type must be application/json; with curl: -H 'content-type: application/json'")
   }
-  const encoding = request.headers["content-encoding"]?.toLowerCase()
-  if (encoding !== undefined && encoding !== "identity") return yield* unsupported("The body must not be compressed")
-  if (Number(request.headers["content-length"]) > mostReadBytes) return yield* tooLarge(mostReadBytes)
-  const bytes = Buffer.from(yield* Effect.mapError(request.arrayBuffer, readError))
-  return { value: yield* Effect.fromResult(Json.parse(bytes, free)), bytes: bytes.length }
-})
+  const encoding = headers["content-encoding"]?.toLowerCase()
+  if (encoding !== undefined && encoding !== "identity") return unsupported("The body must not be compressed")
+  return Number(headers["content-length"]) > mostReadBytes ? tooLarge(mostReadBytes) : undefined
+}
+
+/** Reads the bytes of a body that says it is JSON; once, however often it is asked. */
+export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Buffer, ReadFault> =>
+  Effect.suspend(() => {
+    const found = fault(request)
+    return found === undefined
+      ? Effect.mapBoth(request.arrayBuffer, { onFailure: readError, onSuccess: (bytes) => Buffer.from(bytes) })
+      : Effect.fail(found)
+  })
+
+/** Reads and parses a JSON body. `free`: see `Json.parse`. */
+export const readJson = (request: HttpServerRequest.HttpServerRequest, free?: ReadonlySet<string>): Effect.Effect<JsonBody, ReadFault> =>
+  Effect.flatMap(readBytes(request), (bytes) =>
+    Effect.fromResult(Result.map(Json.parse(bytes, free), (value) => ({ value, bytes: bytes.length }))))
 
 /** Checks the JSON body of every endpoint that has one, after authentication and before it is decoded. */
 export class BodyLimit extends HttpApiMiddleware.Service<BodyLimit>()("tokenhub/BodyLimit") {

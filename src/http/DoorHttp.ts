@@ -88,10 +88,10 @@ export const make = Effect.gen(function*() {
           }
           return orchestrator.run({ ...run, cut: RunHttp.cutBy(drain) }, ErrorEnvelope.describe, (event) => send(told.event(event))).pipe(
             Effect.tap(answered),
-            Effect.flatMap((result) => send(told.end(result))),
+            Effect.flatMap((result) => Effect.as(send(told.end(result)), "whole" as const)),
             Effect.catchCause((cause) =>
               begun
-                ? Effect.flatMap(RunHttp.failureOf(cause), (failure) => send(told.fail(failure)))
+                ? Effect.flatMap(RunHttp.failureOf(cause), (failure) => Effect.as(send(told.fail(failure)), "broken" as const))
                 : Effect.failCause(cause))
           )
         }

@@ -8,6 +8,8 @@ import { Clock, Deferred, Effect, Exit, Latch, Queue, Schedule, Stream } from "e
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import type { WireEvent } from "./Door.ts"
+import type { Ending } from "./Recorder.ts"
+import { Recorder } from "./Recorder.ts"
 
 /** An event, or a line that clients skip. */
 export type Emission = WireEvent | { readonly comment: string }
@@ -38,28 +40,31 @@ const heartbeat = encoder.encode(": heartbeat\n\n")
  * Answers with the events that `produce` emits, and ends when it ends. `heartbeatMs`: how often an idle stream shows that it
  * lives; `stallMs`: how long a reader may take nothing of what waits for it. With `headers` the answer begins with its first
  * event, and a producer that fails before that fails this effect; without, it begins at once. What fails later is the
- * producer's to tell as an event.
+ * producer's to tell as an event; it says how it ended.
  */
 export const respond = Effect.fnUntraced(function*<E>(options: {
   readonly request: HttpServerRequest.HttpServerRequest
   readonly heartbeatMs: number
   readonly stallMs: number
   readonly headers?: () => { readonly [name: string]: string }
-  readonly produce: (emit: Emit) => Effect.Effect<void, E>
+  readonly produce: (emit: Emit) => Effect.Effect<Ending, E>
 }): Effect.fn.Return<HttpServerResponse.HttpServerResponse, E, Scope.Scope> {
   const { headers, heartbeatMs, produce, request, stallMs } = options
   const scope = yield* Effect.scope
   const clock = yield* Clock.Clock
+  const recorder = yield* Recorder
   const queue = yield* Queue.unbounded<Uint8Array, Cause.Done>()
   const room = Latch.makeUnsafe(true)
   const begun = Deferred.makeUnsafe<void, E>()
   let queued = 0
+  let ended = false
   let takenAt = clock.monotonicTimeNanosUnsafe()
 
   const push = (bytes: Uint8Array) => {
     if (queued === 0) takenAt = clock.monotonicTimeNanosUnsafe()
     queued += bytes.length
     if (queued >= mostQueued) room.closeUnsafe()
+    recorder?.add(bytes)
     Queue.offerUnsafe(queue, bytes)
     Deferred.doneUnsafe(begun, Exit.void)
   }
@@ -71,7 +76,7 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   }
 
   const beat = Effect.sync(() => {
-    if (queued === 0) push(heartbeat)
+    if (queued === 0 && !ended) push(heartbeat)
   })
 
   const cutWhenStalled = Effect.sync(() => {
@@ -83,6 +88,11 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const every = (ms: number, effect: Effect.Effect<void>) => Effect.delay(Effect.repeat(effect, Schedule.spaced(ms)), ms)
 
   yield* produce((emission) => Effect.andThen(room.await, Effect.sync(() => push(encode(emission))))).pipe(
+    Effect.flatMap((ending) => {
+      ended = true
+      Deferred.doneUnsafe(begun, Exit.void)
+      return recorder === undefined ? Effect.void : recorder.end(ending)
+    }),
     Effect.onExit((exit) => {
       const heard = Deferred.doneUnsafe(begun, exit) && headers !== undefined
       // The answer ends like a whole one: only the log can tell.

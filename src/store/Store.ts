@@ -1,5 +1,6 @@
 /** All stores on one database. */
 import { Layer } from "effect"
+import { AnswerStore } from "./AnswerStore.ts"
 import { AuditStore } from "./AuditStore.ts"
 import { ClientKeyStore } from "./ClientKeyStore.ts"
 import { Database } from "./Database.ts"
@@ -20,7 +21,8 @@ const stores = Layer.mergeAll(
   AuditStore.layer,
   LedgerStore.layer,
   PromptStore.layer,
-  ResponseStore.layer
+  ResponseStore.layer,
+  AnswerStore.layer
 )
 
 /** The database of `TOKENHUB_DB_PATH` and every store on it. */

@@ -49,7 +49,8 @@ const maxCiphertextBytes = maxValueBytes + 16
 
 const view = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 
-const uint = (value: number, length: 1 | 2 | 4): Buffer => {
+/** Big-endian. */
+export const uint = (value: number, length: 1 | 2 | 4): Buffer => {
   const bytes = Buffer.alloc(length)
   bytes.writeUIntBE(value, 0, length)
   return bytes

@@ -14,6 +14,8 @@ import { openImport } from "./ImportFile.ts"
 import { busy, freshSalt, freshSlot, KeyDerivation, passwordBytes, type PasswordSlot, passwordSlot } from "./KeyDerivation.ts"
 import { changePassword, changeSecrets, isUntrustworthy, type OpenVault, openVault, readSecret, testOpened, wipe } from "./OpenVault.ts"
 import { adminPasswordFault, hasPasswordLength, passwordFault } from "./Passwords.ts"
+import type { Place } from "./SealedBytes.ts"
+import * as SealedBytes from "./SealedBytes.ts"
 import { type SecretValues, secretValues } from "./Secrets.ts"
 
 export interface VaultStatus {
@@ -61,6 +63,10 @@ export class Vault extends Context.Service<Vault, {
   }) => Effect.Effect<ImportCounts, WrongPassword | TooManyRequests | InvalidRequest | VaultLocked | Conflict | StoreUnavailable>
   /** Whether these are the bytes of the admin password: constant time and no derivation while unlocked, a queued derivation while locked. */
   readonly isAdmin: (password: Redacted.Redacted) => Effect.Effect<boolean, TooManyRequests>
+  /** Bytes for a place outside of the vault, as `SealedBytes` lays them out. */
+  readonly seal: (place: Place, bytes: Uint8Array) => Effect.Effect<Uint8Array, VaultLocked>
+  /** What was sealed for that place; undefined: it is damaged, of another place, or from before a `rekey`. */
+  readonly unseal: (place: Place, sealed: Uint8Array) => Effect.Effect<Uint8Array | undefined, VaultLocked>
   /** Called after every change of keys or secrets, so that nobody serves from an old copy; returns how to stop it. */
   readonly onChange: (listener: () => void) => () => void
 }>()("tokenhub/Vault") {
@@ -346,6 +352,8 @@ const make = Effect.gen(function*() {
     export: exportAll,
     import: importAll,
     isAdmin,
+    seal: (place, bytes) => Effect.map(unlocked, ({ root }) => SealedBytes.seal(root, place, bytes)),
+    unseal: (place, sealed) => Effect.map(unlocked, ({ root }) => Result.getOrUndefined(SealedBytes.open(root, place, sealed))),
     onChange: (listener) => {
       listeners.add(listener)
       return () => void listeners.delete(listener)

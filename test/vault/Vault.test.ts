@@ -835,3 +835,32 @@ describe("export and import", () => {
         }))
     }))
 })
+
+describe("bytes for a place outside", () => {
+  const bytes = Buffer.from("an answer")
+
+  it.effect("open after a restart and another password, and no more after a new root key", () =>
+    Effect.gen(function*() {
+      const store = makeMemoryVaultStore()
+      const next = "another horse battery"
+      const sealed = yield* started(store, (vault) => vault.seal(["answer", "a"], bytes))
+      yield* started(store, (vault) =>
+        Effect.gen(function*() {
+          assert.deepStrictEqual(yield* vault.unseal(["answer", "a"], sealed), bytes)
+          assert.isUndefined(yield* vault.unseal(["answer", "b"], sealed))
+          yield* vault.rotate({ oldPassword: secret(password), newPassword: secret(next), rekey: false })
+          assert.deepStrictEqual(yield* vault.unseal(["answer", "a"], sealed), bytes)
+          yield* vault.rotate({ oldPassword: secret(next), newPassword: secret(password), rekey: true })
+          assert.isUndefined(yield* vault.unseal(["answer", "a"], sealed))
+        }))
+    }))
+
+  it.effect("are neither sealed nor opened while the vault is locked", () =>
+    started(makeMemoryVaultStore(), (vault) =>
+      Effect.gen(function*() {
+        const sealed = yield* vault.seal(["answer", "a"], bytes)
+        yield* vault.lock
+        assert.strictEqual(yield* tag(vault.seal(["answer", "a"], bytes)), "VaultLocked")
+        assert.strictEqual(yield* tag(vault.unseal(["answer", "a"], sealed)), "VaultLocked")
+      })))
+})

@@ -91,7 +91,7 @@ export const LogHttp = HttpApiBuilder.group(
               next.pipe(
                 Effect.flatMap((settled) => Effect.forEach(eventsOf(settled), emit, { discard: true })),
                 Effect.forever,
-                Effect.raceFirst(drain.begun)
+                Effect.raceFirst(Effect.as(drain.begun, "whole" as const))
               )
           })
         }).pipe(Effect.catch(ErrorEnvelope.respond)))

@@ -6,6 +6,7 @@
 import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { ClientAuth } from "../Authentication.ts"
+import { Idempotent } from "../Idempotency.ts"
 
 /** A field that may be absent or null, which mean the same. */
 const optional = <S extends Schema.Top>(schema: S) => Schema.optionalKey(Schema.NullOr(schema))
@@ -125,7 +126,7 @@ const ErrorBody = Schema.Struct({
   request_id: Schema.String
 }).annotate({ identifier: "AnthropicError" })
 
-const errors = [400, 401, 402, 403, 404, 413, 415, 422, 429, 500, 502, 503, 504].map((status) => ErrorBody.pipe(HttpApiSchema.status(status)))
+const errors = [400, 401, 402, 403, 404, 409, 413, 415, 422, 429, 500, 502, 503, 504].map((status) => ErrorBody.pipe(HttpApiSchema.status(status)))
 
 const Events = described(
   Schema.String,
@@ -142,5 +143,6 @@ export const AnthropicMessagesApi = HttpApiGroup.make("anthropicMessages")
     HttpApiEndpoint.post("countTokens", `${messagesPath}/count_tokens`, { payload: CountTokensRequest, success: TokenCount, error: errors })
       .annotateMerge(OpenApi.annotations({ summary: "How many input tokens a request has" }))
   )
+  .middleware(Idempotent)
   .middleware(ClientAuth)
   .annotateMerge(OpenApi.annotations({ title: "Anthropic", description: "What Anthropic's SDKs ask" }))

@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { ClientAuth } from "../Authentication.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { Idempotent } from "../Idempotency.ts"
 import { chatFields, ToolCall } from "../openai/OpenAiChatApi.ts"
 import { mostRefinements, Options, Policy } from "../RunOptionsApi.ts"
 
@@ -100,5 +101,6 @@ export const ChatApi = HttpApiGroup.make("chat")
       error: ErrorEnvelope.errors
     }).annotateMerge(OpenApi.annotations({ summary: "One answer, from one model or from several that work on it together" }))
   )
+  .middleware(Idempotent)
   .middleware(ClientAuth)
   .annotateMerge(OpenApi.annotations({ title: "Chat", description: "What clients ask" }))

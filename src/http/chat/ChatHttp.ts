@@ -62,10 +62,10 @@ export const ChatHttp = HttpApiBuilder.group(
               if (told !== undefined) held.push(told)
               return Effect.void
             }).pipe(
-              Effect.flatMap((result) => send(ChatAnswer.completed(result))),
+              Effect.flatMap((result) => Effect.as(send(ChatAnswer.completed(result)), "whole" as const)),
               Effect.catchCause((cause) =>
                 begun
-                  ? Effect.flatMap(RunHttp.failureOf(cause), (failure) => send(ChatAnswer.failed(failure, run.id)))
+                  ? Effect.flatMap(RunHttp.failureOf(cause), (failure) => Effect.as(send(ChatAnswer.failed(failure, run.id)), "broken" as const))
                   : Effect.failCause(cause))
             )
           }

@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, OpenApi } from "effect/http-api"
 import { ClientAuth } from "../Authentication.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { Idempotent } from "../Idempotency.ts"
 import { Options } from "../RunOptionsApi.ts"
 
 /** A field that may be absent or null, which mean the same. */
@@ -66,6 +67,7 @@ export const EmbeddingsApi = HttpApiGroup.make("embeddings")
       success: EmbeddingsAnswer,
       error: ErrorEnvelope.errors
     })
+      .middleware(Idempotent)
       .middleware(ClientAuth)
       .annotate(OpenApi.Summary, "Vectors of texts")
       .annotate(

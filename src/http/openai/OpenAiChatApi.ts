@@ -3,6 +3,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { ClientAuth } from "../Authentication.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { Idempotent } from "../Idempotency.ts"
 import { Options } from "../RunOptionsApi.ts"
 
 /** A field that may be absent or null, which mean the same. */
@@ -218,5 +219,6 @@ export const OpenAiChatApi = HttpApiGroup.make("openaiChat")
       error: ErrorEnvelope.errors
     }).annotateMerge(OpenApi.annotations({ summary: "OpenAI's chat completions, from any model of any provider" }))
   )
+  .middleware(Idempotent)
   .middleware(ClientAuth)
   .annotateMerge(OpenApi.annotations({ title: "OpenAI chat completions", description: "For clients of OpenAI's chat completions" }))

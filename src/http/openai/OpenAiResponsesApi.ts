@@ -6,6 +6,7 @@ import { Schema } from "effect"
 import { HttpApiEndpoint, HttpApiGroup, HttpApiSchema, OpenApi } from "effect/http-api"
 import { ClientAuth } from "../Authentication.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import { Idempotent } from "../Idempotency.ts"
 import { Options } from "../RunOptionsApi.ts"
 
 /** A field that may be absent or null, which mean the same. */
@@ -150,7 +151,9 @@ export const OpenAiResponsesApi = HttpApiGroup.make("responses")
       payload: ResponseRequest,
       success: [Response, Events],
       error: ErrorEnvelope.errors
-    }).annotate(OpenApi.Summary, "One answer, in the shape of OpenAI's Responses API"),
+    })
+      .middleware(Idempotent)
+      .annotate(OpenApi.Summary, "One answer, in the shape of OpenAI's Responses API"),
     HttpApiEndpoint.get("get", `${responsesPath}/:id`, { params: id, success: Response, error: ErrorEnvelope.errors })
       .annotate(OpenApi.Summary, "A response that was kept with store: true"),
     HttpApiEndpoint.delete("remove", `${responsesPath}/:id`, { params: id, success: Deleted, error: ErrorEnvelope.errors })

@@ -5,6 +5,7 @@ import ledger from "./0003_ledger.ts"
 import audit from "./0004_audit.ts"
 import responses from "./0005_responses.ts"
 import limits from "./0006_limits.ts"
+import answers from "./0007_answers.ts"
 import prompts from "./0008_prompts.ts"
 import openCalls from "./0009_open_calls.ts"
 
@@ -15,6 +16,7 @@ export const migrations = {
   "0004_audit": audit,
   "0005_responses": responses,
   "0006_limits": limits,
+  "0007_answers": answers,
   "0008_prompts": prompts,
   "0009_open_calls": openCalls
 } as const
