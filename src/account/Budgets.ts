@@ -108,14 +108,11 @@ export class Budgets extends Context.Service<Budgets, {
           ], { discard: true })
         })
 
-      const look = (account: Account) =>
-        Effect.suspend(() => {
-          const percent = percentOf(account)
-          return Effect.andThen(
-            Metrics.budgetUsed({ owner: account.owner, ratio: ratioOf(account) }),
-            percent === 0 ? Effect.void : alert(account, percent)
-          )
-        })
+      const look = (account: Account): Effect.Effect<void> => {
+        const percent = percentOf(account)
+        const used = Metrics.budgetUsed({ owner: account.owner, ratio: ratioOf(account) })
+        return percent === 0 || percent <= account.told ? used : Effect.andThen(used, alert(account, percent))
+      }
 
       const refuse = (account: Account, most: NanoDollars) =>
         Effect.suspend(() => {
@@ -129,12 +126,15 @@ export class Budgets extends Context.Service<Budgets, {
         })
 
       /** Spending of a call that began at this moment, in every period of the owner that is looked at. */
-      const book = (owner: string, at: number, cost: NanoDollars) =>
-        Effect.forEach([...accounts.get(owner)?.values() ?? []], (account) => {
-          if (at < account.window.since || at >= account.window.until) return Effect.void
+      const book = (owner: string, at: number, cost: NanoDollars): Effect.Effect<void> => {
+        let looks: Effect.Effect<void> = Effect.void
+        for (const account of accounts.get(owner)?.values() ?? []) {
+          if (at < account.window.since || at >= account.window.until) continue
           account.spent += cost
-          return look(account)
-        }, { discard: true })
+          looks = looks === Effect.void ? look(account) : Effect.andThen(looks, look(account))
+        }
+        return looks
+      }
 
       const budgetsOf = (key: ClientKey | null) =>
         ownersOf(key).flatMap((owner) => {
@@ -163,7 +163,9 @@ export class Budgets extends Context.Service<Budgets, {
             if (settled) return Effect.void
             settled = true
             for (const payer of payers) payer.reserved -= most
-            return Effect.forEach(ownersOf(key), (owner) => book(owner, at, cost), { discard: true })
+            const own = key === null ? Effect.void : book(key.id, at, cost)
+            const all = book(everyone, at, cost)
+            return own === Effect.void ? all : Effect.andThen(own, all)
           }
         }
       })

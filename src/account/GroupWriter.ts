@@ -200,7 +200,7 @@ export const make = Effect.fnUntraced(function*<W>(
     if (due === "nothing") return Effect.void
     const before = failingSince
     return Effect.flatMap(writeGroup, (done) => {
-      if (done) return Effect.andThen(nextTurn, writeDue)
+      if (done) return due === "nothing" ? Effect.void : Effect.andThen(nextTurn, writeDue)
       const failed = Effect.fail("unavailable" as const)
       return before === undefined
         ? Effect.andThen(Effect.logWarning("The ledger can't be written; writes wait", { reason: failure, pending: pending() }), failed)

@@ -45,15 +45,16 @@ interface Incoming {
 }
 
 /** Which of two Authorization headers counts would be anyone's guess, a proxy's other than TokenHub's. */
-export const incoming: Effect.Effect<Incoming, InvalidRequest, HttpServerRequest.HttpServerRequest> = Effect.gen(function*() {
-  const request = yield* HttpServerRequest.HttpServerRequest
-  const facts = yield* RequestContext
-  const { rawHeaders } = NodeHttpServerRequest.toIncomingMessage(request)
-  if (Credentials.countOf("authorization", rawHeaders) > 1) {
-    return yield* new InvalidRequest({ message: "The request has more than one Authorization header", code: "duplicate_authorization" })
+export const incoming: Effect.Effect<Incoming, InvalidRequest, HttpServerRequest.HttpServerRequest> = Effect.contextWith(
+  (context: Context.Context<HttpServerRequest.HttpServerRequest>) => {
+    const request = Context.get(context, HttpServerRequest.HttpServerRequest)
+    const facts = Context.get(context, RequestContext)
+    const { rawHeaders } = NodeHttpServerRequest.toIncomingMessage(request)
+    return Credentials.countOf("authorization", rawHeaders) > 1
+      ? Effect.fail(new InvalidRequest({ message: "The request has more than one Authorization header", code: "duplicate_authorization" }))
+      : Effect.succeed({ facts, headers: request.headers, rawHeaders })
   }
-  return { facts, headers: request.headers, rawHeaders }
-})
+)
 
 const keyHint = "Make a client key with POST /admin/keys and send it as `Authorization: Bearer th_…`"
 
@@ -85,35 +86,37 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
         )
       }
 
-      /** Lets a known caller in where its key's scopes and the limits allow it, and says what is left of those. */
-      const admit = (key: ClientKey | null, scope: Scope, served: Served<Caller>) => {
-        const checked: Effect.Effect<void, Forbidden | TooManyRequests> = hasScope(key, scope)
-          // Looking at the list of models asks nobody.
-          ? scope === "models" ? Effect.void : admission.request(key)
-          : Effect.fail(new Forbidden({ message: `This client key may not use ${scope}; its scopes: ${key?.scopes?.join(", ")}` }))
-        const caller = { clientKey: key?.id ?? null, allows: (model: Pick<ModelCard, "name" | "aliases">) => allowsModel(key, model) }
-        return Effect.matchEffect(checked, {
-          onSuccess: () => Effect.provideService(served, Caller, caller),
-          onFailure: ErrorEnvelope.respond
-        }).pipe(
-          Effect.flatMap((response) =>
-            Effect.map(admission.standings(key), (standings) =>
-              standings === undefined ? response : HttpServerResponse.setHeaders(response, limitHeaders(standings))))
-        )
+      /** What keeps a known caller out. */
+      const check = (key: ClientKey | null, scope: Scope): Effect.Effect<void, Forbidden | TooManyRequests> => {
+        if (!hasScope(key, scope)) {
+          return Effect.fail(new Forbidden({ message: `This client key may not use ${scope}; its scopes: ${key?.scopes?.join(", ")}` }))
+        }
+        // Looking at the list of models asks nobody.
+        return scope === "models" ? Effect.void : admission.request(key)
       }
 
-      const authenticate = (served: Served<Caller>, { endpoint }: { readonly endpoint: { readonly path: string } }) =>
-        incoming.pipe(
-          Effect.flatMap((request) =>
-            Effect.map(identify(request), (key) => {
-              request.facts.caller = { scope: "client", clientKey: key?.id ?? null }
-              return key
-            })),
-          Effect.matchEffect({
-            onSuccess: (key) => admit(key, scopeOf(endpoint.path), served),
-            onFailure: refuse
-          })
-        )
+      /** Says in the answer's headers what is left of the limits. */
+      const withStandings = <R>(key: ClientKey | null, answered: Served<R>) =>
+        Effect.flatMap(answered, (response) =>
+          Effect.map(admission.standings(key), (standings) =>
+            standings === undefined ? response : HttpServerResponse.setHeaders(response, limitHeaders(standings))))
+
+      const authenticate = (served: Served<Caller>, { endpoint }: { readonly endpoint: { readonly path: string } }) => {
+        const scope = scopeOf(endpoint.path)
+        const identified = Effect.flatMap(incoming, (request) =>
+          Effect.map(identify(request), (key) => {
+            request.facts.caller = { scope: "client", clientKey: key?.id ?? null }
+            return key
+          }))
+        return Effect.matchEffect(identified, {
+          onFailure: refuse,
+          onSuccess: (key) =>
+            withStandings(key, Effect.matchEffect(check(key, scope), {
+              onFailure: ErrorEnvelope.respond,
+              onSuccess: () => Effect.provideService(served, Caller, { clientKey: key?.id ?? null, allows: (model) => allowsModel(key, model) })
+            }))
+        })
+      }
 
       // It looks at both headers itself and never fails, so that the second scheme is never tried after the first.
       return ClientAuth.of({ bearer: authenticate, apiKey: authenticate })

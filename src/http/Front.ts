@@ -37,6 +37,7 @@ export const layer = (routes: RouteTable) =>
       const drain = yield* Drain
       const ledger = yield* Ledger
       const overload = yield* Overload
+      yield* Metrics.inFlight(drain.inFlight)
 
       /** Why TokenHub has no room for a request now. */
       const noRoom = (url: string): keyof typeof refusals | undefined => {
@@ -51,40 +52,38 @@ export const layer = (routes: RouteTable) =>
         heap_full: new Overloaded({ message: "TokenHub is short of memory", retryAfterMs: 2000 })
       }
 
-      const finish = (request: HttpServerRequest.HttpServerRequest, facts: RequestFacts, status: number, nanos: bigint) =>
-        Effect.gen(function*() {
-          const durationMs = Math.round(Number(nanos) / 1e6)
-          yield* Metrics.requestFinished({ endpoint: facts.endpoint, status, seconds: Number(nanos) / 1e9 })
-          yield* Metrics.inFlight(-1)
-          if (facts.caller !== undefined && !facts.taken) {
-            yield* ledger.settle({
-              id: facts.id,
-              at: facts.startedAt,
-              event: facts.caller.scope === "admin" ? "admin" : "chat",
-              endpoint: facts.endpoint ?? "other",
-              mode: null,
-              model: null,
-              provider: null,
-              clientKey: facts.caller.clientKey,
-              status,
-              errorCode: facts.errorCode,
-              durationMs,
-              reserved: 0n,
-              usage: Usages.zero,
-              cost: 0n
-            })
-          }
-          yield* Effect.logInfo("request").pipe(
-            Effect.annotateLogs({
-              method: request.method,
-              route: facts.endpoint ?? "other",
-              status,
-              duration_ms: durationMs,
-              request_id: facts.id,
-              ...(facts.errorCode === null ? {} : { error: facts.errorCode })
-            })
-          )
+      const finish = (request: HttpServerRequest.HttpServerRequest, facts: RequestFacts, status: number, nanos: bigint): Effect.Effect<void> => {
+        const durationMs = Math.round(Number(nanos) / 1e6)
+        const told = Effect.andThen(
+          Metrics.requestFinished({ endpoint: facts.endpoint, status, seconds: Number(nanos) / 1e9 }),
+          Effect.logInfo("request", {
+            method: request.method,
+            route: facts.endpoint ?? "other",
+            status,
+            duration_ms: durationMs,
+            request_id: facts.id,
+            ...(facts.errorCode === null ? {} : { error: facts.errorCode })
+          })
+        )
+        if (facts.caller === undefined || facts.taken) return told
+        const settled = ledger.settle({
+          id: facts.id,
+          at: facts.startedAt,
+          event: facts.caller.scope === "admin" ? "admin" : "chat",
+          endpoint: facts.endpoint ?? "other",
+          mode: null,
+          model: null,
+          provider: null,
+          clientKey: facts.caller.clientKey,
+          status,
+          errorCode: facts.errorCode,
+          durationMs,
+          reserved: 0n,
+          usage: Usages.zero,
+          cost: 0n
         })
+        return Effect.andThen(settled, told)
+      }
 
       return (app: Effect.Effect<Response, Types.unhandled>): Effect.Effect<
         Response,
@@ -110,13 +109,11 @@ export const layer = (routes: RouteTable) =>
           if (full !== undefined) yield* Metrics.shed(full)
           let status = clientClosedRequest
           drain.enter()
-          yield* Metrics.inFlight(1)
-          yield* Scope.addFinalizerExit(yield* Scope.Scope, (exit) =>
-            Effect.suspend(() => {
-              drain.leave()
-              const left = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
-              return finish(request, facts, left ? clientClosedRequest : status, clock.monotonicTimeNanosUnsafe() - began)
-            }))
+          yield* Scope.addFinalizerExit(yield* Scope.Scope, (exit) => {
+            drain.leave()
+            const left = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
+            return finish(request, facts, left ? clientClosedRequest : status, clock.monotonicTimeNanosUnsafe() - began)
+          })
 
           const served = refused === undefined ? answered(app, request, routes) : ErrorEnvelope.respond(refused)
           const response = yield* Effect.provideService(served, RequestContext, facts)

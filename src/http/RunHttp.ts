@@ -24,18 +24,18 @@ export const checkNames = (
   router: Router["Service"],
   caller: Caller["Service"],
   { model, options, params }: Pick<RunOptions, "model" | "options" | "params">
-): Effect.Effect<void, ModelNotFound | Forbidden> =>
-  Effect.forEach(
-    [[model, "model"], [options.planner, params.planner], [options.critic, params.critic]] as const,
-    ([name, param]): Effect.Effect<void, ModelNotFound | Forbidden> =>
-      name === undefined
-        ? Effect.void
-        : Effect.matchEffect(router.exact(name), {
-          onFailure: ({ model, near }) => Effect.fail(new ModelNotFound({ model, near, param })),
-          onSuccess: (card) => (caller.allows(card) ? Effect.void : Effect.fail(notAllowed(name, param)))
-        }),
-    { discard: true }
-  )
+): Effect.Effect<void, ModelNotFound | Forbidden> => {
+  const check = (name: string | undefined, param: string): Effect.Effect<void, ModelNotFound | Forbidden> =>
+    name === undefined
+      ? Effect.void
+      : Effect.matchEffect(router.exact(name), {
+        onFailure: ({ model, near }) => Effect.fail(new ModelNotFound({ model, near, param })),
+        onSuccess: (card) => (caller.allows(card) ? Effect.void : Effect.fail(notAllowed(name, param)))
+      })
+  const own = check(model, "model")
+  if (options.planner === undefined && options.critic === undefined) return own
+  return Effect.andThen(own, Effect.andThen(check(options.planner, params.planner), check(options.critic, params.critic)))
+}
 
 const shuttingDown = new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 })
 

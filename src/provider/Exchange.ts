@@ -194,9 +194,11 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (this.held === 0) return undefined
     const [first] = this.chunks
     const bytes = this.chunks.length === 1 ? first : Buffer.concat(this.chunks)
+    const wasPaused = this.held >= mostHeld
     this.chunks = []
-    if (this.held >= mostHeld) (this.decoder ?? this.controller)?.resume()
     this.held = 0
+    // More may arrive before this returns.
+    if (wasPaused) (this.decoder ?? this.controller)?.resume()
     return bytes
   }
 

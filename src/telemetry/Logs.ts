@@ -1,5 +1,5 @@
 /** Log lines: a JSON object each, or readable ones on a terminal. Nothing that looks like a key gets into either. */
-import { Array, Cause, Effect, Formatter, Logger, References } from "effect"
+import { Array, Cause, Console, Effect, Formatter, Logger, References } from "effect"
 import { scrub } from "./Redaction.ts"
 
 /** `timestamp`, `level` and `message` first, then annotations (`request_id`, …) and the fields of logged objects. */
@@ -33,15 +33,33 @@ const readable = ({ cause, level, message, timestamp, ...fields }: Line): string
   return cause === undefined ? head : `${head}\n${String(cause)}`
 }
 
+/** Lines that wait for the end of this turn of the event loop: one write for all of them. */
+let waiting = ""
+
+const flush = (): void => {
+  if (waiting === "") return
+  process.stdout.write(waiting)
+  waiting = ""
+}
+
+// Whatever ends the process, its last lines are told; standard output is written at once where it is a file, a pipe or a terminal.
+process.on("exit", flush)
+
+/** Writes lines to standard output, or to the fiber's own console where a test has put one. */
+const printed = (format: (line: Line) => string): Logger.Logger<unknown, void> =>
+  Logger.make((options) => {
+    const text = scrub(format(line(options)))
+    const console = options.fiber.getRef(Console.Console)
+    if (console !== globalThis.console) return console.log(text)
+    if (waiting === "") setImmediate(flush)
+    waiting += `${text}\n`
+  })
+
 /** One JSON object a line, on standard output. */
-export const json: Logger.Logger<unknown, void> = Logger.withConsoleLog(
-  Logger.make((options) => scrub(Formatter.formatJson(line(options))))
-)
+export const json = printed(Formatter.formatJson)
 
 /** For people at a terminal. */
-export const pretty: Logger.Logger<unknown, void> = Logger.withConsoleLog(
-  Logger.make((options) => scrub(readable(line(options))))
-)
+export const pretty = printed(readable)
 
 /** Puts `request_id` on every line that the effect logs. */
 export const withRequestId = (id: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>

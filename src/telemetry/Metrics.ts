@@ -162,9 +162,6 @@ export const authFailure = (failure: {
 }): Effect.Effect<void> =>
   updating((context) => authFailures(failure.scope, failure.reason).updateUnsafe(1, context))
 
-/** A request came in (1), or its answer ended (-1). */
-export const inFlight = (change: 1 | -1): Effect.Effect<void> => Metric.modify(inFlightGauge, change)
-
 export const vaultUnlocked = (unlocked: boolean): Effect.Effect<void> => Metric.update(unlockedGauge, unlocked ? 1 : 0)
 
 export const vaultGeneration = (generation: bigint): Effect.Effect<void> => Metric.update(generationGauge, Number(generation))
@@ -176,6 +173,9 @@ const scraped = (gauge: Metric.Gauge<number>, read: () => number): Effect.Effect
       Metric.registerUnsafe(gauge, context, { get: () => ({ value: read() }), update: () => {}, modify: () => {} })),
     (registration) => Effect.sync(registration.remove)
   )
+
+/** From now until the scope closes, a scrape reads the number of requests being served from `read`. */
+export const inFlight = (read: () => number): Effect.Effect<void, never, Scope.Scope> => scraped(inFlightGauge, read)
 
 /** From now until the scope closes, a scrape reads the number of waiting writes from `read`. */
 export const ledgerPending = (read: () => number): Effect.Effect<void, never, Scope.Scope> => scraped(pendingGauge, read)

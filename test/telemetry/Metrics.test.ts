@@ -1,17 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Metric } from "effect"
+import type { Scope } from "effect"
 import parsePrometheus from "parse-prometheus-text-format"
 import { zero } from "../../src/domain/Usage.ts"
 import * as Metrics from "../../src/telemetry/Metrics.ts"
 import { Prometheus } from "../../src/telemetry/Prometheus.ts"
 
 /** What a scrape shows after the updates, on a registry of its own. */
-const scrape = (updates: Effect.Effect<void>) =>
+const scrape = (updates: Effect.Effect<void, never, Scope.Scope>) =>
   Effect.gen(function*() {
     const prometheus = yield* Prometheus
     yield* updates
     return yield* prometheus.render
-  }).pipe(Effect.provide(Prometheus.layer), Effect.provideService(Metric.MetricRegistry, new Map()))
+  }).pipe(Effect.scoped, Effect.provide(Prometheus.layer), Effect.provideService(Metric.MetricRegistry, new Map()))
 
 const everything = Effect.all([
   Metrics.requestFinished({ endpoint: "/v1/chat", status: 200, seconds: 0.02 }),
@@ -31,9 +32,7 @@ const everything = Effect.all([
   Metrics.retried({ model: "large", fault: "unavailable" }),
   Metrics.circuit({ model: "large", provider: "p", state: "open" }),
   Metrics.authFailure({ scope: "admin", reason: "wrong" }),
-  Metrics.inFlight(1),
-  Metrics.inFlight(1),
-  Metrics.inFlight(-1),
+  Metrics.inFlight(() => 1),
   Metrics.vaultUnlocked(true),
   Metrics.vaultGeneration(7n)
 ], { discard: true })
