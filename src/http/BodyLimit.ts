@@ -1,14 +1,16 @@
 /** How much of a body is read, and what it must be before anyone looks into it (FAULTS.md rows 59 to 62). */
+import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import { ByteSize, Effect, Layer, Result } from "effect"
 import type { HttpServerError } from "effect/http"
 import { HttpServerRequest } from "effect/http"
 import { HttpApiMiddleware } from "effect/http-api"
+import type { Readable } from "node:stream"
 import { InvalidRequest, PayloadTooLarge } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import * as Json from "./Json.ts"
 
-/** More is not read from anyone (`HttpIncomingMessage.MaxBodySize`). */
+/** More is not read from anyone (`HttpReadable.MaxBodySize`). */
 export const mostRead = ByteSize.mebibytes(32)
 
 const mostReadBytes = ByteSize.toNumberUnsafe(mostRead)
@@ -22,10 +24,12 @@ const unsupported = (message: string) =>
 export const tooLarge = (limit: number): PayloadTooLarge =>
   new PayloadTooLarge({ message: `The body is larger than ${limit} bytes` })
 
+const incomplete = new InvalidRequest({ message: "The body ended before its time", code: "incomplete_body" })
+
 const readError = (error: HttpServerError.HttpServerError): InvalidRequest | PayloadTooLarge =>
   error.reason._tag === "RequestParseError" && error.reason.reason === "BodyTooLarge"
     ? tooLarge(mostReadBytes)
-    : new InvalidRequest({ message: "The body ended before its time", code: "incomplete_body" })
+    : incomplete
 
 /** A parsed body and its size on the wire. */
 export interface JsonBody {
@@ -46,19 +50,69 @@ const fault = ({ headers }: HttpServerRequest.HttpServerRequest): ReadFault | un
   return Number(headers["content-length"]) > mostReadBytes ? tooLarge(mostReadBytes) : undefined
 }
 
-/** Reads the bytes of a body that says it is JSON; once, however often it is asked. */
-export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Buffer, ReadFault> =>
-  Effect.suspend(() => {
-    const found = fault(request)
-    return found === undefined
-      ? Effect.mapBoth(request.arrayBuffer, { onFailure: readError, onSuccess: (bytes) => Buffer.from(bytes) })
-      : Effect.fail(found)
+/** The whole body as node gives it: what Effect makes of it costs a small request as much as its answer. */
+const collect = (message: Readable): Effect.Effect<Buffer, ReadFault> =>
+  Effect.callback((resume) => {
+    const chunks: Array<Buffer> = []
+    let size = 0
+    const stop = () => void message.off("data", onData).off("end", onEnd).off("error", onBroken).off("close", onBroken)
+    const done = (result: Effect.Effect<Buffer, ReadFault>) => {
+      stop()
+      resume(result)
+    }
+    const onData = (chunk: Buffer) => {
+      size += chunk.length
+      if (size > mostReadBytes) {
+        message.pause()
+        return done(Effect.fail(tooLarge(mostReadBytes)))
+      }
+      chunks.push(chunk)
+    }
+    const onEnd = () => {
+      const [first] = chunks
+      done(Effect.succeed(chunks.length === 1 && first !== undefined ? first : Buffer.concat(chunks)))
+    }
+    const onBroken = () => done(Effect.fail(incomplete))
+    message.on("data", onData).on("end", onEnd).on("error", onBroken).on("close", onBroken)
+    return Effect.sync(stop)
   })
+
+/** Bodies that were read, for those who ask after the first. */
+const read = new WeakMap<Readable, Buffer>()
+
+/** Reads the bytes of a body that says it is JSON; once, however often it is asked. Nobody else may read that body. */
+export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Buffer, ReadFault> => {
+  const found = fault(request)
+  if (found !== undefined) return Effect.fail(found)
+  const message = NodeHttpServerRequest.toIncomingMessage(request)
+  const known = read.get(message)
+  if (known !== undefined) return Effect.succeed(known)
+  // Who waits for a word before it sends the body gets it from Effect.
+  const bytes = request.headers["expect"] === undefined
+    ? collect(message)
+    : Effect.mapBoth(request.arrayBuffer, { onFailure: readError, onSuccess: (bytes) => Buffer.from(bytes) })
+  return Effect.map(bytes, (buffer) => {
+    read.set(message, buffer)
+    return buffer
+  })
+}
 
 /** Reads and parses a JSON body. `free`: see `Json.parse`. */
 export const readJson = (request: HttpServerRequest.HttpServerRequest, free?: ReadonlySet<string>): Effect.Effect<JsonBody, ReadFault> =>
   Effect.flatMap(readBytes(request), (bytes) =>
     Effect.fromResult(Result.map(Json.parse(bytes, free), (value) => ({ value, bytes: bytes.length }))))
+
+/** A body that Effect reads and decodes: it may be asked for again. */
+const check = Effect.fnUntraced(function*(
+  request: HttpServerRequest.HttpServerRequest,
+  maxBodyBytes: number
+): Effect.fn.Return<void, ReadFault> {
+  const found = fault(request)
+  if (found !== undefined) return yield* Effect.fail(found)
+  const bytes = Buffer.from(yield* Effect.mapError(request.arrayBuffer, readError))
+  yield* Effect.fromResult(Json.parse(bytes))
+  if (bytes.length > maxBodyBytes) return yield* tooLarge(maxBodyBytes)
+})
 
 /** Checks the JSON body of every endpoint that has one, after authentication and before it is decoded. */
 export class BodyLimit extends HttpApiMiddleware.Service<BodyLimit>()("tokenhub/BodyLimit") {
@@ -69,8 +123,7 @@ export class BodyLimit extends HttpApiMiddleware.Service<BodyLimit>()("tokenhub/
         endpoint.payload.size === 0
           ? served
           : HttpServerRequest.HttpServerRequest.pipe(
-            Effect.flatMap((request) => readJson(request)),
-            Effect.flatMap(({ bytes }) => (bytes > maxBodyBytes ? Effect.fail(tooLarge(maxBodyBytes)) : Effect.void)),
+            Effect.flatMap((request) => check(request, maxBodyBytes)),
             Effect.matchEffect({ onSuccess: () => served, onFailure: ErrorEnvelope.respond })
           )))
   )

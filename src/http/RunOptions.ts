@@ -103,6 +103,11 @@ const textLayer = (given: Iterable<readonly [option: string, text: string]>, nam
   return layerOf({ ...raw, policy }, (path) => names.get(path) ?? path)
 }
 
+const hasOptions = (headers: HeaderView): boolean => {
+  for (const name in headers) if (name.startsWith(headerPrefix)) return true
+  return false
+}
+
 const headerLayer = (headers: HeaderView): Read<Layer> =>
   textLayer(
     Object.entries(headers).flatMap(([name, text]) =>
@@ -127,8 +132,9 @@ interface Virtual {
 
 /** `auto` and the virtual models; any other name is a real model's. */
 const virtualOf = (model: string | null | undefined, modes: ReadonlyArray<string>): Read<Virtual> => {
-  const [name = "", query = ""] = (model ?? routersChoice).split(/\?(.*)/s)
   if (model === undefined || model === null || model === routersChoice) return Result.succeed({ model: undefined, layer: nothingAsked })
+  if (!model.startsWith(virtualPrefix)) return Result.succeed({ model, layer: nothingAsked })
+  const [name = "", query = ""] = model.split(/\?(.*)/s)
   if (!virtualModels(modes).includes(name)) return Result.succeed({ model, layer: nothingAsked })
   const mode = name.slice(virtualPrefix.length)
   const given: ReadonlyArray<readonly [string, string]> = [...new URLSearchParams(query)]
@@ -168,7 +174,16 @@ const nanoDollars = (dollars: number): NanoDollars => BigInt(Math.round(dollars 
 const defaultMode = "simple"
 
 /** What the request asks of TokenHub, or the first option that is wrong, by the name under which the client gave it. */
-export const read = ({ headers, model: requested, modes, own = {}, refinements, tokenhub }: Given): Read<RunOptions> =>
+export const read = (given: Given): Read<RunOptions> => {
+  const { headers, model, own, refinements, tokenhub } = given
+  const asksNothing = own === undefined && (tokenhub === undefined || tokenhub === null) && model?.startsWith(virtualPrefix) !== true && !hasOptions(headers)
+  return asksNothing ? Result.succeed({ ...usual, model: named(model ?? undefined), options: { refinements } }) : readLayers(given)
+}
+
+/** Of a request that says nothing of it, as most do. */
+const usual = { mode: defaultMode, policy: defaultPolicy, events: false, dropUnsupported: false, params: { planner: "planner", critic: "critic" } }
+
+const readLayers = ({ headers, model: requested, modes, own = {}, refinements, tokenhub }: Given): Read<RunOptions> =>
   Result.gen(function*() {
     const virtual = yield* virtualOf(requested, modes)
     const layers = [

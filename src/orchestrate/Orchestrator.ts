@@ -8,10 +8,12 @@ import { toolCallsOf } from "../domain/Chat.ts"
 import type { RequestError } from "../domain/RequestError.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
+import { spanned } from "../telemetry/Spans.ts"
 import type { Describe } from "./Accounting.ts"
 import * as Accounting from "./Accounting.ts"
 import type { RunRecord } from "./Attempts.ts"
 import { Attempts } from "./Attempts.ts"
+import type { Sink } from "./Hedging.ts"
 import type { ModeContext, ModeOutcome, RoleCall } from "./Mode.ts"
 import { Modes } from "./Mode.ts"
 import type { CallResult, EmbedRequest, EmbedResult, EventSink, RunRequest, RunResult } from "./Run.ts"
@@ -33,50 +35,52 @@ export class Orchestrator extends Context.Service<Orchestrator, {
       const modes = yield* Modes
       const accounted = Accounting.make(ledger, yield* Settings)
 
-      const run = Effect.fn("Orchestrator.run")(function*(
-        request: RunRequest,
-        describe: Describe,
-        emit?: EventSink
-      ): Effect.fn.Return<RunResult, RequestError> {
+      const run = (request: RunRequest, describe: Describe, emit?: EventSink): Effect.Effect<RunResult, RequestError> => {
         const mode = modes.get(request.mode)
         if (mode === undefined) {
-          return yield* new InvalidRequest({
-            message: `No orchestration mode '${request.mode}'; there are: ${modes.names.join(", ")}`,
-            param: "orchestration_mode"
-          })
+          return Effect.fail(
+            new InvalidRequest({
+              message: `No orchestration mode '${request.mode}'; there are: ${modes.names.join(", ")}`,
+              param: "orchestration_mode"
+            })
+          )
         }
         let shown = false
 
-        const callIn = (record: RunRecord) => Effect.fnUntraced(function*({ final, insteadOf, model, request: chat, step }: RoleCall) {
-          yield* emit?.({ type: "step.started", step }) ?? Effect.void
-          const result = yield* attempts.run(record, {
+        /** Where a step's stream goes; undefined: the client wants the whole answer at once. */
+        const sinkOf = (step: string, final: boolean): Sink | undefined =>
+          emit && {
+            onCall: ({ name, provider }: ModelCard, estimatedPromptTokens: number) =>
+              emit({ type: "call.started", step, model: name, provider, estimatedPromptTokens }),
+            hasContent: request.hasContent ?? (() => false),
+            onFrame: (frame: Frame, content: boolean) => {
+              shown ||= final && content
+              return emit({ type: "step.frame", step, frame, content })
+            },
+            onDelta: (delta: Delta) => {
+              shown ||= final
+              return emit({ type: "step.delta", step, delta, final })
+            }
+          }
+
+        const callIn = (record: RunRecord) => ({ final, insteadOf, model, request: chat, step }: RoleCall): Effect.Effect<CallResult, RequestError> => {
+          const sink = sinkOf(step, final)
+          const answered = attempts.run(record, {
             step,
             request: chat,
             model,
             policy: request.policy,
             ...(request.maxCost === undefined ? {} : { maxCost: request.maxCost }),
             ...(insteadOf === undefined ? {} : { insteadOf }),
-            ...(emit === undefined ? {} : {
-              sink: {
-                onCall: ({ name, provider }: ModelCard, estimatedPromptTokens: number) =>
-                  emit({ type: "call.started", step, model: name, provider, estimatedPromptTokens }),
-                hasContent: request.hasContent ?? (() => false),
-                onFrame: (frame: Frame, content: boolean) =>
-                  Effect.suspend(() => {
-                    shown = shown || (final && content)
-                    return emit({ type: "step.frame", step, frame, content })
-                  }),
-                onDelta: (delta: Delta) =>
-                  Effect.suspend(() => {
-                    shown = shown || final
-                    return emit({ type: "step.delta", step, delta, final })
-                  })
-              }
-            })
+            ...(sink === undefined ? {} : { sink })
           })
-          yield* emit?.({ type: "step.completed", step, result }) ?? Effect.void
-          return result
-        })
+          return emit === undefined
+            ? answered
+            : emit({ type: "step.started", step }).pipe(
+              Effect.andThen(answered),
+              Effect.tap((result) => emit({ type: "step.completed", step, result }))
+            )
+        }
 
         const present = (step: string, draft: CallResult) =>
           emit === undefined
@@ -95,19 +99,16 @@ export class Orchestrator extends Context.Service<Orchestrator, {
         })
 
         const opening = { ...request, event: "chat", maxSteps: mode.maxSteps(request.options) }
-        return yield* accounted(opening, describe, (record) =>
-          Effect.map(mode.run(contextOf(record)), (outcome) => resultOf(request, outcome, record.attempts)))
-      })
+        return accounted(opening, describe, (record) =>
+          Effect.map(mode.run(contextOf(record)), (outcome) => resultOf(request, outcome, record.attempts))).pipe(spanned("Orchestrator.run"))
+      }
 
-      const embed = Effect.fn("Orchestrator.embed")(function*(
-        request: EmbedRequest,
-        describe: Describe
-      ): Effect.fn.Return<EmbedResult, RequestError> {
+      const embed = (request: EmbedRequest, describe: Describe): Effect.Effect<EmbedResult, RequestError> => {
         const { embedding, id, maxCost, model, policy } = request
         const call = { step: "embed", request: embedding, model, policy, ...(maxCost === undefined ? {} : { maxCost }) }
-        return yield* accounted({ ...request, event: "embeddings", mode: null, maxSteps: 1 }, describe, (record) =>
-          Effect.map(attempts.embed(record, call), (result) => ({ ...result, id, attempts: record.attempts })))
-      })
+        return accounted({ ...request, event: "embeddings", mode: null, maxSteps: 1 }, describe, (record) =>
+          Effect.map(attempts.embed(record, call), (result) => ({ ...result, id, attempts: record.attempts }))).pipe(spanned("Orchestrator.embed"))
+      }
 
       return Orchestrator.of({ run, embed })
     })
