@@ -173,6 +173,7 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("before the answer 
             assert.strictEqual(error.request_id, answer.headers.get("x-request-id"))
             if (given.alone.code !== undefined) assert.strictEqual(error.code, given.alone.code)
             if (given.alone.retryAfter !== undefined) {
+              assert.isNotNull(answer.headers.get("retry-after"))
               assert.approximately(Number(answer.headers.get("retry-after")), given.alone.retryAfter, 2)
             }
             if (given.alone.noRetry === true) assert.strictEqual(answer.headers.get("x-should-retry"), "false")
