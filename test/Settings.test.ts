@@ -20,6 +20,36 @@ describe("Settings", () => {
       assert.strictEqual(Redacted.value(adminPassword), "correct horse battery")
     }))
 
+  it.effect("have the limits that the fault table speaks of, unless they are told others", () =>
+    Effect.gen(function*() {
+      const limits = yield* settings(password)
+      const [second, mebibyte] = [1000, 1024 * 1024]
+      const expected: Partial<typeof limits> = {
+        connectTimeoutMs: 5 * second,
+        firstByteTimeoutMs: 30 * second,
+        streamIdleTimeoutMs: 60 * second,
+        wholeCallTimeoutMs: 600 * second,
+        wholeRunTimeoutMs: 900 * second,
+        upstreamBodyBytes: 32 * mebibyte,
+        maxBodyBytes: 10 * mebibyte,
+        providerConcurrency: 256,
+        providerQueue: 512,
+        processConcurrency: 4096,
+        breakerFailures: 5,
+        breakerOpenMs: 30 * second,
+        drainTimeoutMs: 25 * second,
+        heartbeatMs: 15 * second,
+        maxHeapPercent: 90,
+        retriesPerSecond: 10,
+        hedgeAfterMs: 0,
+        healthCheckSeconds: 0,
+        storePromptsHours: 0,
+        tracePrompts: false,
+        allowPrivateUpstreams: false
+      }
+      assert.deepInclude(limits, expected)
+    }))
+
   it.effect("name the missing variable in one line", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(settings({}))

@@ -54,7 +54,7 @@ const rules: { readonly [F in Fault]: Rule } = {
   malformed_response: rule({ escalate: "any", hops: 1, billed: true }),
   truncated_response: rule({ escalate: "any", hops: 1, breaks: true, billed: true }),
   unexpected_body: rule({}),
-  bad_encoding: rule({}),
+  bad_encoding: rule({ billed: true }),
   response_too_large: rule({ billed: true }),
   connection_reset: rule({ retries: 1, breaks: true, billed: true }),
   stream_interrupted: rule({ breaks: true, billed: true }),

@@ -220,5 +220,8 @@ describe("a provider that is down", () => {
     }
     assert.deepInclude(check, { ok: true })
     assert.isTrue(fake.calls.some(({ operation }) => operation === "models"))
+    fake.script({ operation: "models" }, { error: 401, always: true })
+    while ((await shown()).ok) await sleep(50)
+    assert.match((await shown()).message, /./)
   })
 })

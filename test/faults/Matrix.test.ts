@@ -6,7 +6,7 @@ import type { Behaviour } from "../support/fake-provider/Behaviour.ts"
 import type { OriginName } from "../support/fake-provider/Origins.ts"
 import type { FakeProvider } from "../support/FakeProvider.ts"
 import * as Fake from "../support/FakeProvider.ts"
-import type { Hub } from "../support/Harness.ts"
+import type { Answer, Hub } from "../support/Harness.ts"
 import * as Harness from "../support/Harness.ts"
 
 type Mode = "plain" | "stream"
@@ -26,6 +26,8 @@ interface Case {
   readonly escalates: boolean
   /** Whether it counts for the circuit breaker. */
   readonly breaks?: boolean
+  /** Whether the provider may have billed it, so that the ledger has an estimate. */
+  readonly billed?: boolean
   readonly timeouts?: object
   readonly deadlineMs?: number
   /** How often the model fails before the circuit breaker is looked at; the default is as often as it takes. */
@@ -64,26 +66,27 @@ const cases: ReadonlyArray<Case> = [
   status("15: bad gateway", 502, { status: 502 }, 3, true, true),
   status("15: unavailable", 503, { status: 502 }, 3, true, true),
   status("15: gateway time-out", 504, { status: 502 }, 3, true, true),
+  { ...status("15: unavailable, and when it will be back", 503, { status: 502, retryAfter: 1 }, 3, true, true), fault: "503?retry_after=1" },
   { ...status("16: overloaded", 529, { status: 503, retryAfter: 5 }, 1, true, true) },
   { name: "17: redirect", fault: "302", alone: { status: 502 }, calls: 1, escalates: false },
-  { name: "18: malformed JSON", fault: "malformed-json?after=0", alone: { status: 502 }, calls: 1, escalates: true },
-  { name: "19: truncated JSON", fault: "truncated-json", only: "plain", alone: { status: 502 }, calls: 1, escalates: true, breaks: true },
+  { name: "18: malformed JSON", fault: "malformed-json?after=0", alone: { status: 502 }, calls: 1, escalates: true, billed: true },
+  { name: "19: truncated JSON", fault: "truncated-json", only: "plain", alone: { status: 502 }, calls: 1, escalates: true, breaks: true, billed: true },
   { name: "20: 200 with HTML", fault: "html-200", alone: { status: 502 }, calls: 1, escalates: false },
-  { name: "21: reset before headers", fault: "reset-before-headers", alone: { status: 502 }, calls: 2, escalates: false, breaks: true },
+  { name: "21: reset before headers", fault: "reset-before-headers", alone: { status: 502 }, calls: 2, escalates: false, breaks: true, billed: true },
   { name: "25: error before content in a 200", fault: "error-first", alone: { status: 503 }, calls: 1, escalates: true, breaks: true },
-  { name: "26: no first token", fault: "no-first-token", only: "stream", timeouts: quick, alone: { status: 504 }, calls: 1, escalates: true, breaks: true },
-  { name: "28: endless answer", fault: "endless", only: "plain", alone: { status: 502 }, calls: 1, escalates: false, within: 1 },
-  { name: "28: dripping answer", fault: "drip", only: "plain", timeouts: quick, alone: { status: 504 }, calls: 1, escalates: false },
-  { name: "29: broken compression", fault: "broken-gzip", alone: { status: 502 }, calls: 1, escalates: false },
-  { name: "30: decompression bomb", fault: "gzip-bomb", only: "plain", alone: { status: 502 }, calls: 1, escalates: false, within: 1 },
-  { name: "30: stacked encodings", fault: "stacked-encodings", alone: { status: 502 }, calls: 1, escalates: false },
-  { name: "31: answer of a gigabyte", fault: "huge", only: "plain", alone: { status: 502 }, calls: 1, escalates: false, within: 1 },
-  { name: "32: line of 100 MB", fault: "long-line", only: "stream", alone: { status: 502 }, calls: 1, escalates: false, within: 1 },
+  { name: "26: no first token", fault: "no-first-token", only: "stream", timeouts: quick, alone: { status: 504 }, calls: 1, escalates: true, breaks: true, billed: true },
+  { name: "28: endless answer", fault: "endless", only: "plain", alone: { status: 502 }, calls: 1, escalates: false, within: 1, billed: true },
+  { name: "28: dripping answer", fault: "drip", only: "plain", timeouts: quick, alone: { status: 504 }, calls: 1, escalates: false, billed: true },
+  { name: "29: broken compression", fault: "broken-gzip", alone: { status: 502 }, calls: 1, escalates: false, billed: true },
+  { name: "30: decompression bomb", fault: "gzip-bomb", only: "plain", alone: { status: 502 }, calls: 1, escalates: false, within: 1, billed: true },
+  { name: "30: stacked encodings", fault: "stacked-encodings", alone: { status: 502 }, calls: 1, escalates: false, billed: true },
+  { name: "31: answer of a gigabyte", fault: "huge", only: "plain", alone: { status: 502 }, calls: 1, escalates: false, within: 1, billed: true },
+  { name: "32: line of 100 MB", fault: "long-line", only: "stream", alone: { status: 502 }, calls: 1, escalates: false, within: 1, billed: true },
   { name: "35: name that does not resolve", fault: "200", origin: "unresolvable", alone: { status: 502 }, calls: 0, escalates: true, breaks: true },
   { name: "36: connection refused", fault: "200", origin: "refused", alone: { status: 502 }, calls: 0, escalates: true, breaks: true },
-  { name: "37: connection blackholed", fault: "200", origin: "blackhole", timeouts: quick, alone: { status: 504 }, calls: 0, escalates: true, breaks: true },
+  { name: "37: connection blackholed", fault: "200", origin: "blackhole", timeouts: { ...quick, first_byte_ms: 5000 }, alone: { status: 504 }, calls: 0, escalates: true, breaks: true },
   { name: "38: TLS error", fault: "200", origin: "tls-self-signed", alone: { status: 502 }, calls: 0, escalates: false },
-  { name: "40: empty choices", fault: "empty-choices", alone: { status: 502 }, calls: 1, escalates: true },
+  { name: "40: empty choices", fault: "empty-choices", alone: { status: 502 }, calls: 1, escalates: true, billed: true },
   { name: "42: echoed key", fault: "echo-key?status=400", alone: { status: 502 }, calls: 1, escalates: true }
 ]
 
@@ -138,6 +141,16 @@ const prepare = async ({ fake, hub }: { readonly fake: FakeProvider; readonly hu
 const circuitOf = async (hub: Hub, name: string): Promise<string> =>
   (await hub.admin("GET", `/providers/${name}`)).json.health[name].circuit
 
+/** What the ledger has of an answer. */
+const ledgerOf = (hub: Hub, answer: Answer) =>
+  Effect.runPromise(
+    Effect.gen(function*() {
+      const ledger = Context.get(hub.services, Ledger)
+      yield* ledger.flush
+      return yield* ledger.request(answer.headers.get("x-request-id") ?? "")
+    })
+  )
+
 const modes: ReadonlyArray<Mode> = ["plain", "stream"]
 
 /** Most of their time passes in waits. */
@@ -160,11 +173,20 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("before the answer 
             assert.strictEqual(error.request_id, answer.headers.get("x-request-id"))
             if (given.alone.code !== undefined) assert.strictEqual(error.code, given.alone.code)
             if (given.alone.retryAfter !== undefined) {
+              assert.isNotNull(answer.headers.get("retry-after"))
               assert.approximately(Number(answer.headers.get("retry-after")), given.alone.retryAfter, 2)
             }
             if (given.alone.noRetry === true) assert.strictEqual(answer.headers.get("x-should-retry"), "false")
             assert.notMatch(answer.text, /<html|\[DONE\]/)
             assert.notInclude(answer.text, secret)
+
+            const onLedger = await ledgerOf(hub, answer)
+            assert.strictEqual(onLedger?.row.status, answer.status)
+            assert.lengthOf(onLedger?.attempts ?? [], Math.max(1, given.calls), "each try is a row")
+            for (const { outcome, usage } of onLedger?.attempts ?? []) {
+              assert.notInclude(["ok", "unknown"], outcome)
+              assert.strictEqual(usage.promptTokens > 0, given.billed ?? false, "what may have been billed")
+            }
 
             // Afresh: the first answer may have left the model cooling.
             await hub.admin("PATCH", `/providers/${name}`, { api_key: secret })
@@ -184,6 +206,43 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("before the answer 
           })), together)
     }
   }
+})
+
+layer(bench, { excludeTestServices: true, timeout: 60_000 })("a model that may not be called now", (it) => {
+  const test = (name: string, fault: string, run: (bench: { readonly hub: Hub; readonly name: string; readonly calls: () => number }) => Promise<void>) =>
+    it.effect(name, () => Effect.flatMap(TestBench, (made) => Effect.promise(async () => run({ ...made, ...(await prepare(made, { fault })) }))), together)
+
+  /** Asks for this model alone, and sees that it is not called. */
+  const refused = async (hub: Hub, name: string, calls: () => number, expected: { readonly status: number; readonly seconds: number }) => {
+    const before = calls()
+    const answer = await ask(hub, name, "plain", alone)
+    assert.strictEqual(answer.status, expected.status, answer.text)
+    assert.strictEqual(answer.json.error.type, expected.status === 429 ? "rate_limit_error" : "overloaded_error")
+    const seconds = Number(answer.headers.get("retry-after"))
+    assert.isTrue(seconds > expected.seconds * 0.8 && seconds <= expected.seconds * 1.25, `Retry-After: ${seconds}`)
+    assert.strictEqual(calls(), before, "it was called")
+    assert.include((await ask(hub, name, "plain")).text, "spare heard")
+  }
+
+  test("3: a key that was refused is left alone, with every model of its provider, until an admin changes it", "401", async ({ calls, hub, name }) => {
+    await model(hub, `${name}-sister`, name)
+    assert.strictEqual((await ask(hub, name, "plain", alone)).status, 502)
+    await refused(hub, name, calls, { status: 503, seconds: 300 })
+    await refused(hub, `${name}-sister`, calls, { status: 503, seconds: 300 })
+    await hub.admin("PATCH", `/providers/${name}`, { api_key: secret })
+    assert.strictEqual((await ask(hub, name, "plain", alone)).status, 502)
+    assert.strictEqual(calls(), 2)
+  })
+
+  test("5: one that its provider does not have is not asked for again for a minute", "404", async ({ calls, hub, name }) => {
+    assert.strictEqual((await ask(hub, name, "plain", alone)).status, 404)
+    await refused(hub, name, calls, { status: 503, seconds: 60 })
+  })
+
+  test("13: one whose quota is used up is told of as limited for five minutes", "quota", async ({ calls, hub, name }) => {
+    assert.strictEqual((await ask(hub, name, "plain", alone)).status, 429)
+    await refused(hub, name, calls, { status: 429, seconds: 300 })
+  })
 })
 
 /** What an OpenAI client sees of a stream. */
@@ -208,13 +267,7 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("after the answer h
     assert.property(JSON.parse(seen.at(-1) ?? "{}"), "error")
     assert.notInclude(answer.text, "spare heard")
     assert.strictEqual(calls(), 1)
-    return Effect.runPromise(
-      Effect.gen(function*() {
-        const ledger = Context.get(hub.services, Ledger)
-        yield* ledger.flush
-        return yield* ledger.request(answer.headers.get("x-request-id") ?? "")
-      })
-    )
+    return ledgerOf(hub, answer)
   }
 
   for (const fault of ["reset-mid-stream", "cut-mid-stream"]) {
@@ -257,13 +310,7 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("after the answer h
     })
     test(`33: doubled events and cumulative usage are counted once (${mode})`, { fault: "cumulative-usage", usage: { prompt: 20, completion: 9 } }, async ({ hub, name }) => {
       const answer = await ask(hub, name, mode)
-      const found = await Effect.runPromise(
-        Effect.gen(function*() {
-          const ledger = Context.get(hub.services, Ledger)
-          yield* ledger.flush
-          return yield* ledger.request(answer.headers.get("x-request-id") ?? "")
-        })
-      )
+      const found = await ledgerOf(hub, answer)
       assert.deepInclude(found?.row.usage, { promptTokens: 20, completionTokens: 9 })
     })
   }

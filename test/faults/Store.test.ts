@@ -143,6 +143,8 @@ describe("a database that can't be written", { timeout: 30_000 }, () => {
           await until(() => hub.get("/health/ready"), ({ status }) => status === 200)
           const rows = await Bench.settled(hub)
           assert.lengthOf(rows.filter(({ status }) => status === 200), fake.calls.length)
+          const [{ reserved_usd }] = ok(await hub.admin("GET", "/keys")).keys
+          assert.strictEqual(reserved_usd, "0.000000000", "what was reserved for calls that never left came back")
         })
       }).pipe(Effect.scoped))
   }

@@ -1,5 +1,7 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
+import { join } from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import { isLocal } from "../../src/http/Credentials.ts"
 import type { Hub } from "../support/Harness.ts"
 import * as Harness from "../support/Harness.ts"
@@ -124,6 +126,53 @@ describe("TOKENHUB_CLIENT_AUTH", () => {
       const hub = yield* Harness.start({ env: { TOKENHUB_CLIENT_AUTH: "off" } })
       assert.strictEqual((yield* Effect.promise(() => rawChat(hub, ["Host: evil.example", "Origin: http://evil.example"]))).status, 200)
       assert.isTrue(hub.printed.some((line) => line.includes("TOKENHUB_CLIENT_AUTH=off")))
+    }).pipe(Effect.scoped))
+})
+
+describe("a request without a good credential", () => {
+  it.live("is counted by its address, and many are one row of the log", () =>
+    Effect.gen(function*() {
+      const folder = yield* Harness.folder
+      const hub = yield* Harness.start({ folder, env: { TOKENHUB_CLIENT_AUTH: "required" } })
+      for (let i = 0; i < 3; i++) assert.strictEqual((yield* Effect.promise(() => hub.chat(user))).status, 401)
+      assert.strictEqual((yield* Effect.promise(() => hub.get("/admin/vault"))).status, 401)
+      assert.strictEqual((yield* Effect.promise(() => hub.get("/admin/vault", { headers: { authorization: "Bearer wrong password" } }))).status, 401)
+      yield* hub.stop
+      const db = new DatabaseSync(join(folder, "tokenhub.db"), { readOnly: true })
+      const rows = db.prepare("SELECT event, endpoint, status FROM requests").all().map((row) => ({ ...row }))
+      db.close()
+      assert.deepStrictEqual(rows, [{ event: "unauthenticated", endpoint: "127.0.0.1 5", status: 401 }])
+    }).pipe(Effect.scoped))
+})
+
+describe("a good credential", () => {
+  it.live("is good for its own request only: no answer sets a cookie, and no connection remembers", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start()
+      yield* Effect.promise(async () => {
+        const { key } = await makeKey(hub)
+        const request = (path: string, credential: string) =>
+          `${path.startsWith("/admin") ? "GET" : "POST"} ${path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n${credential}Content-Length: ${
+            path.startsWith("/admin") ? 0 : Buffer.byteLength(body)
+          }\r\n\r\n${path.startsWith("/admin") ? "" : body}`
+        const admin = `Authorization: Bearer ${Harness.adminPassword}\r\n`
+        const client = `Authorization: Bearer ${key}\r\n`
+        const cookies = `Cookie: session=1; token=${key}; admin=${Harness.adminPassword}\r\n`
+        const wanted = [
+          [request("/v1/chat", client), 200],
+          [request("/v1/chat", ""), 401],
+          [request("/admin/vault", admin), 200],
+          [request("/v1/chat", cookies), 401],
+          [request("/admin/vault", ""), 401],
+          [request("/v1/chat", admin), 401],
+          [request("/admin/vault", client), 401],
+          [request("/v1/chat", client), 200]
+        ] as const
+        const received = await hub.raw(wanted.map(([text]) => text).join(""), (text) => text.match(/HTTP\/1\.1 \d+/g)?.length === wanted.length)
+        assert.deepStrictEqual([...received.matchAll(/HTTP\/1\.1 (\d+)/g)].map(([, status]) => Number(status)), wanted.map(([, status]) => status))
+        assert.notMatch(received, /set-cookie/i)
+        assert.notInclude((await hub.chat(user, { headers: { "x-api-key": key } })).headers.get("set-cookie") ?? "", "=")
+      })
     }).pipe(Effect.scoped))
 })
 

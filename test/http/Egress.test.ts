@@ -116,6 +116,7 @@ const noTrace = (fake: FakeProvider) => {
     assert.deepStrictEqual(strange, [], `${call.path}`)
     assert.notMatch(JSON.stringify(call.headers), /canary|helicone|portkey|cookie/)
     assert.match(call.key, /^sk-key-of-/)
+    assert.strictEqual(call.headers["accept-encoding"], "identity")
   }
 }
 

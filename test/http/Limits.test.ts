@@ -221,6 +221,23 @@ describe("a limit a minute", () => {
     isError(await hub.chat(ask()), 429, { code: "too_many_requests", message: /all callers/ })
   }, { TOKENHUB_LIMIT_RPM: "3" })
 
+  test("on the tokens of all callers together counts them all", async ({ fake, hub }) => {
+    fake.script({}, { text: "Hi", usage: { prompt: 5, completion: 1490 } })
+    const first = await hub.chat(ask({ max_tokens: 1000 }), (await makeKey(hub)).send)
+    ok(first)
+    assert.strictEqual(first.headers.get("x-ratelimit-limit-tokens"), "1500")
+    isError(await hub.chat(ask(), (await makeKey(hub)).send), 429, { code: "too_many_requests", message: /1500 tokens a minute of all callers/ })
+    assert.lengthOf(fake.calls, 1)
+  }, { TOKENHUB_LIMIT_TPM: "1500" })
+
+  test("on the tokens of a model is settled with the truth, and sends the router on", async ({ fake, hub }) => {
+    ok(await hub.admin("PATCH", "/models/large", { tpm: 2000 }))
+    fake.script({ model: "large" }, { text: "Hi", usage: { prompt: 5, completion: 5 } }, { text: "Hi", usage: { prompt: 5, completion: 1985 } })
+    const models = []
+    for (let i = 0; i < 3; i++) models.push(ok(await hub.chat(ask({ max_tokens: 1000 }))).model)
+    assert.deepStrictEqual(models, ["large", "large", "small"])
+  })
+
   test("of a model sends the router on to the next, and an explicit request away", async ({ hub }) => {
     ok(await hub.admin("PATCH", "/models/large", { rpm: 1 }))
     const models = [ok(await hub.chat(ask())).model, ok(await hub.chat(ask())).model]

@@ -41,6 +41,28 @@ describe("what node refuses by itself", () => {
       assert.notInclude(text, "the parser's words")
     }))
 
+  it.live("headers that drip in are waited for no longer than half a minute, a request five minutes", () =>
+    Effect.promise(async () => {
+      const server = NodeServer.make()
+      assert.deepStrictEqual([server.headersTimeout, server.requestTimeout, server.keepAliveTimeout], [30_000, 300_000, 75_000])
+      // Shorter here; how often node looks is what it is in the product.
+      server.headersTimeout = 300
+      server.listen(0, "127.0.0.1")
+      await once(server, "listening")
+      const client = connect((server.address() as AddressInfo).port, "127.0.0.1")
+      let received = ""
+      client.on("data", (chunk: Buffer) => void (received += chunk.toString()))
+      client.on("error", () => {})
+      client.write("GET / HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+      const drip = setInterval(() => client.writable && client.write("x"), 50)
+      const began = performance.now()
+      await once(client, "close")
+      clearInterval(drip)
+      server.close()
+      assert.match(received, /^HTTP\/1\.1 408 /)
+      assert.isBelow(performance.now() - began, 5000)
+    }))
+
   it.live("nothing is mixed into an answer that is under way", () =>
     Effect.promise(async () => {
       const text = await told("HPE_INVALID_METHOD", true)

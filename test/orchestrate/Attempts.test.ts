@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber } from "effect"
+import { Effect, Exit, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { defaultPolicy } from "../../src/domain/Policy.ts"
+import { RetryBudget } from "../../src/orchestrate/RetryBudget.ts"
 import { completion, fault, modelCard, usageOf } from "../support/Doubles.ts"
 import { runBench } from "../support/RunBench.ts"
 
@@ -106,6 +107,54 @@ describe("Attempts", () => {
       })
       const error = failed(yield* settle(bench.run({ model: "small" })))
       assert.strictEqual(error._tag === "AllCoolingDown" && error.rateLimited, true)
+    }))
+
+  it.effect("tells the earliest time of several", () =>
+    Effect.gen(function*() {
+      const later = (retryAfterMs: number) => fault("rate_limited", { retryAfterMs })
+      const bench = runBench({ models: [small, large], script: { small: [later(30_000)], large: [later(20_000)] } })
+      const error = failed(yield* settle(bench.run({ model: "small", deadlineMs: 10_000 })))
+      assert.strictEqual(error._tag === "AllCoolingDown" && error.retryAfterMs, 20_000)
+      const other = runBench({ models: [small, large], script: { small: [later(20_000)], large: [later(30_000)] } })
+      const again = failed(yield* settle(other.run({ model: "small", deadlineMs: 10_000 })))
+      assert.strictEqual(again._tag === "AllCoolingDown" && again.retryAfterMs, 20_000)
+    }))
+
+  it.effect("counts each step's first call for the retry budget, and asks it before every call that follows", () =>
+    Effect.gen(function*() {
+      const counts = { first: 0, spent: 0 }
+      const retryBudget = Layer.succeed(RetryBudget, RetryBudget.of({
+        first: Effect.sync(() => void counts.first++),
+        spend: Effect.sync(() => ++counts.spent < 3)
+      }))
+      const script = { small: [fault("server_error"), fault("server_error")], large: [completion("4"), completion("5")] }
+      const bench = runBench({ models: [small, large], script, retryBudget })
+      yield* settle(bench.run({ model: "small" }))
+      assert.deepStrictEqual(counts, { first: 1, spent: 2 })
+      yield* settle(bench.run({ model: "large" }))
+      assert.deepStrictEqual(counts, { first: 2, spent: 2 })
+    }))
+
+  it.effect("tells the router what the provider counted, but no estimate", () =>
+    Effect.gen(function*() {
+      const guessed = completion("5", { ...usageOf(90, 5), estimated: true })
+      const bench = runBench({ models: [small], script: { small: [completion("4", usageOf(80, 5)), guessed] } })
+      yield* bench.run()
+      yield* bench.run()
+      assert.deepStrictEqual(bench.learned, [["small", 100, 80]])
+    }))
+
+  it.effect("opens the request with the most that all of its steps can cost", () =>
+    Effect.gen(function*() {
+      const reservedBy = (mode: string, refinements: number) =>
+        Effect.gen(function*() {
+          const bench = runBench({ models: [small, large], script: { large: [fault("invalid_request")], small: [] } })
+          yield* settle(bench.run({ mode, options: { refinements } }))
+          return bench.ledger.opened[0]?.reserved ?? 0n
+        })
+      const one = yield* reservedBy("simple", 0)
+      assert.isTrue(one > 0n)
+      assert.deepStrictEqual([yield* reservedBy("adversarial", 0), yield* reservedBy("adversarial", 2)], [2n * one, 5n * one])
     }))
 
   it.effect("tells the health board what each call means for its model", () =>

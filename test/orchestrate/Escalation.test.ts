@@ -60,6 +60,11 @@ describe("Escalation.decide", () => {
     assert.strictEqual(course("rate_limited", { retryAfterMs: 3000 }), "RRERRERRERRS")
   })
 
+  it("waits before a retry as long as a failing provider asks, unless the deadline comes first", () => {
+    assert.deepStrictEqual(decide(fault("unavailable", { retryAfterMs: 700 }), fresh), { type: "retry", waitMs: 700 })
+    assert.deepStrictEqual(decide(fault("unavailable", { retryAfterMs: 700 }), { ...fresh, timeLeftMs: 700 }), { type: "retry" })
+  })
+
   it("row 10: escalates at once if the wait would pass the deadline", () => {
     assert.deepStrictEqual(
       decide(fault("rate_limited", { retryAfterMs: 3000 }), { ...fresh, timeLeftMs: 2999 }),
@@ -88,6 +93,7 @@ describe("Escalation.decide", () => {
 
 describe("Escalation.consequence", () => {
   it.each<[Fault, boolean, number]>([
+    ["authentication", false, 300_000],
     ["model_not_found", false, 60_000],
     ["rate_limited", false, 5_000],
     ["quota_exhausted", false, 300_000],
@@ -107,6 +113,28 @@ describe("Escalation.consequence", () => {
 })
 
 describe("Escalation.maybeBilled", () => {
+  it.each<[Fault, boolean]>([
+    ["malformed_response", true],
+    ["truncated_response", true],
+    ["bad_encoding", true],
+    ["response_too_large", true],
+    ["connection_reset", true],
+    ["stream_interrupted", true],
+    ["stream_error", true],
+    ["first_token_timeout", true],
+    ["stream_stalled", true],
+    ["call_timeout", true],
+    ["empty_completion", true],
+    ["invalid_request", false],
+    ["authentication", false],
+    ["rate_limited", false],
+    ["unavailable", false],
+    ["redirected", false],
+    ["unexpected_body", false],
+    ["connection_refused", false],
+    ["tls_error", false]
+  ])("%s: %s", (name, billed) => assert.strictEqual(maybeBilled(fault(name)), billed))
+
   it("books a reset that may have been billed, but not a refusal or a call that never left", () => {
     assert.isTrue(maybeBilled(fault("connection_reset")))
     assert.isFalse(maybeBilled(fault("connection_reset", { sent: false })))

@@ -5,7 +5,8 @@ import { Admission } from "../../src/account/Admission.ts"
 import type { Delta, Frame } from "../../src/domain/Chat.ts"
 import { textOf } from "../../src/domain/Chat.ts"
 import { BudgetExceeded } from "../../src/domain/RequestError.ts"
-import { decide } from "../../src/orchestrate/Hedging.ts"
+import type { Lane } from "../../src/orchestrate/Hedging.ts"
+import { decide, race } from "../../src/orchestrate/Hedging.ts"
 import type { RunRequest } from "../../src/orchestrate/Run.ts"
 import { completion, fault, modelCard, usageOf } from "../support/Doubles.ts"
 import { runBench } from "../support/RunBench.ts"
@@ -121,13 +122,14 @@ describe("a call that brings no token for long", () => {
 
   it.effect("and its second, where both fail, are followed by neither of them again", () =>
     Effect.gen(function*() {
-      const third = modelCard("third", { weight: 30, contextSize: 100_000 })
+      const third = modelCard("third", { weight: 30 })
+      const larger = modelCard("slow", { weight: 20, contextSize: 100_000 })
       const failing = (ms: number) => ({ ...late(ms), last: fault("overloaded") })
       const bench = runBench({ models: [slow, spare], script: { slow: [failing(3000)], spare: [failing(500)] }, env })
       const exit = yield* ends(bench)
       assert.isTrue(Exit.isFailure(exit))
       assert.deepStrictEqual(asked(bench), ["slow", "spare"])
-      const more = runBench({ models: [spare, slow, third], script: { third: [failing(3000)], slow: [failing(500)], spare: [] }, env })
+      const more = runBench({ models: [spare, larger, third], script: { third: [failing(3000)], slow: [failing(500)], spare: [] }, env })
       assert.isTrue(Exit.isFailure(yield* ends(more)))
       assert.deepStrictEqual(asked(more), ["third", "slow"])
     }))
@@ -170,6 +172,29 @@ describe("a call that brings no token for long", () => {
       yield* Fiber.interrupt(fiber)
       assert.deepStrictEqual(outcomes(bench), [["slow", "cancelled"], ["spare", "cancelled"]])
       assert.deepStrictEqual(bench.ledger.settled.map(({ status }) => status), [499])
+    }))
+})
+
+describe("a call that is made again after one that cost nothing", () => {
+  it.effect("is paid from the same max_cost_usd", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [slow], script: { slow: [fault("server_error"), completion("again")] } })
+      assert.strictEqual((yield* answered(bench, { maxCost: 2_148_000n })).model, "slow")
+    }))
+})
+
+describe("two calls that bring their first piece in one moment", () => {
+  it.effect("are one answer: one of them wins, and the other never does", () =>
+    Effect.gen(function*() {
+      const lanes: Array<Lane> = []
+      const call = (lane: Lane) => Effect.andThen(lane.left, Effect.andThen(Effect.sync(() => void lanes.push(lane)), Effect.never))
+      const fiber = yield* Effect.forkChild(race({ afterMs: 1000, first: call, mayLeave: Effect.succeed(true), second: call }))
+      yield* TestClock.adjust(1000)
+      const [first, second] = lanes
+      assert.deepStrictEqual([first?.won(), second?.won()], [false, false])
+      assert.deepStrictEqual([second?.win(), first?.win(), second?.win()], [true, false, true])
+      assert.deepStrictEqual([first?.won(), second?.won()], [false, true])
+      yield* Fiber.interrupt(fiber)
     }))
 })
 

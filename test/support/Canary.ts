@@ -34,6 +34,18 @@ const vendors = [
   { name: "gemini", type: "gemini" }
 ] as const
 
+const messages = [{ role: "user", content: "Hello" }]
+
+const doors = {
+  "/v1/chat": { messages },
+  "/v1/chat/completions": { messages },
+  "/v1/messages": { messages, max_tokens: 100 },
+  "/v1/responses": { input: "Hello", store: true }
+}
+
+/** How often each fault is met: by each vendor, in one piece and as a stream, at each door. */
+export const callsPerFault = vendors.length * 2 * Object.keys(doors).length
+
 /** Alike every time, so that a failure can be looked at again. */
 const made = (label: string) => `canary${hash("sha256", label, "hex").slice(0, 42)}`
 
@@ -117,9 +129,8 @@ export const hunt = Effect.fnUntraced(function*(chosen: ReadonlyArray<string>): 
       const name = `${vendor}-${fault.replaceAll(/[^a-z0-9-]/gi, "-")}`
       await hub.admin("POST", "/models", { name, provider: vendor, upstream_name: `fault-${sized(fault)}`, context_size: 100_000, weight: 1, cost_per_1k_tokens: 0.001 })
       for (const stream of [false, true]) {
-        for (const path of ["/v1/chat", "/v1/chat/completions"]) {
-          const body = { model: name, stream, messages: [{ role: "user", content: "Hello" }], tokenhub: { policy: { allow_escalation: false } } }
-          const answer = await hub.post(path, body, send)
+        for (const [path, own] of Object.entries(doors)) {
+          const answer = await hub.post(path, { model: name, stream, ...own, tokenhub: { policy: { allow_escalation: false } } }, send)
           keep("client answers", answer.text + JSON.stringify([...answer.headers]))
           calls++
         }

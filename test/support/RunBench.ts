@@ -25,7 +25,7 @@ import { ask, memoryLedger, openAdmission, scriptedProviders } from "./Doubles.t
 const byWeight = (a: ModelCard, b: ModelCard): number => b.weight - a.weight
 
 /** A router over a fixed list: by weight, with `tried`, `avoid` and the context window heeded. */
-const listRouter = (models: ReadonlyArray<ModelCard>) => {
+const listRouter = (models: ReadonlyArray<ModelCard>, learned: Array<readonly [model: string, estimated: number, counted: number]>) => {
   const fitting = ({ avoid, need, policy, tried }: Question) =>
     models
       .filter((model) => !(tried?.has(model.name) ?? false) && model.contextSize >= Math.max(policy.minContextSize, need.promptTokens))
@@ -46,7 +46,7 @@ const listRouter = (models: ReadonlyArray<ModelCard>) => {
         : undefined,
     escalate: (failed, question) =>
       Effect.succeed(fitting(question).find((model) => model.weight > failed.weight || model.contextSize > failed.contextSize)),
-    learn: () => Effect.void
+    learn: (model, estimated, { promptTokens }) => Effect.sync(() => void learned.push([model.name, estimated, promptTokens]))
   })
 }
 
@@ -58,10 +58,13 @@ export const runBench = (options: {
   readonly env?: { readonly [name: string]: string }
   /** Absent: nobody is limited. */
   readonly admission?: Layer.Layer<Admission>
+  /** Absent: the product's own, full at each run. */
+  readonly retryBudget?: Layer.Layer<RetryBudget>
 }) => {
   const ledger = memoryLedger()
   const providers = scriptedProviders(options.script)
   const outcomes: Array<readonly [model: string, CallOutcome]> = []
+  const learned: Array<readonly [model: string, estimated: number, counted: number]> = []
   const health = Layer.mock(HealthBoard, {
     of: () => ({ circuit: "closed", retryAfterMs: 0, rateLimited: false, latencyMs: 0, errorRate: 0 }),
     admit: () => Effect.succeed(true),
@@ -69,8 +72,8 @@ export const runBench = (options: {
   })
   const layer = Orchestrator.layer.pipe(
     Layer.provide(Attempts.layer),
-    Layer.provide([options.admission ?? openAdmission, ledger.layer, providers.layer, health, listRouter(options.models), Modes.layer(...(options.modes ?? [Simple, Adversarial]))]),
-    Layer.provide(RetryBudget.layer),
+    Layer.provide([options.admission ?? openAdmission, ledger.layer, providers.layer, health, listRouter(options.models, learned), Modes.layer(...(options.modes ?? [Simple, Adversarial]))]),
+    Layer.provide(options.retryBudget ?? RetryBudget.layer),
     Layer.provide(Settings.layerTest(options.env))
   )
   const events: Array<RunEvent> = []
@@ -94,5 +97,5 @@ export const runBench = (options: {
         given.stream === true ? (event) => Effect.sync(() => void events.push(event)) : undefined
       )
     }).pipe(Effect.provide(layer))
-  return { run, events, ledger, calls: providers.calls, outcomes }
+  return { run, events, ledger, calls: providers.calls, outcomes, learned }
 }

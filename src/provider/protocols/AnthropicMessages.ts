@@ -360,6 +360,7 @@ const patterns: ReadonlyArray<Pattern> = [
   { fault: "quota_exhausted", message: /credit balance is too low|usage limits?.*(reached|exceeded)|reached your specified API usage limits/i },
   { fault: "quota_exhausted", code: /^billing_error$/ },
   { fault: "content_filter", message: /blocked by content filtering/i },
+  { fault: "permission", message: /organization has been disabled/i },
   { fault: "model_not_found", status: [400], message: /^model: /i },
   { fault: "authentication", code: /^authentication_error$/ },
   { fault: "overloaded", code: /^overloaded_error$/ },

@@ -353,7 +353,7 @@ const patterns: ReadonlyArray<Pattern> = [
     message: /input token count.*exceeds? the maximum number of tokens|exceeds the maximum (number of )?(input )?tokens/i
   },
   { fault: "authentication", code: /^API_KEY_INVALID$/ },
-  { fault: "authentication", message: /API key (not valid|expired|not found)|without established identity/i },
+  { fault: "authentication", message: /API key (not valid|expired|not found|was reported as leaked)|without established identity/i },
   { fault: "quota_exhausted", code: /^QuotaPerDay$/ },
   { fault: "quota_exhausted", message: /enable billing|billing account|prepayment credits/i },
   { fault: "permission", message: /user location is not supported/i },

@@ -426,17 +426,24 @@ const patterns: ReadonlyArray<Pattern> = [
   ...[
     /maximum context length|context (length|window|size)( of| is)?.*(exceed|too|overflow)/i,
     /exceed\w*.{0,40}(context|max(imum)? (input|prompt)? ?tokens?)/i,
-    /prompt (is )?too (long|large)|too many (input |prompt )?tokens|input is too long|reduce the length of the (messages|prompt)/i
+    /prompt (is )?too (long|large)|too many (input |prompt )?tokens|input is too long|reduce the length of the (messages|prompt)/i,
+    /maximum prompt length|\[input_too_large\]|`inputs` tokens \+ `max_new_tokens` must be/i,
+    /context (the )?overflows|context length of only/i
   ].map((message): Pattern => ({ fault: "context_overflow", status: [200, 400, 413, 422, 500], message })),
+  // Groq calls it a rate limit, which no wait would help.
+  { fault: "payload_too_large", status: [413] },
   { fault: "quota_exhausted", code: /^(insufficient_quota|billing_(not_active|hard_limit_reached|error)|insufficient_balance|quota_exceeded)$/ },
   { fault: "quota_exhausted", message: /exceeded your current quota|insufficient (balance|credits?|funds|quota)|payment required/i },
+  { fault: "quota_exhausted", message: /used all available credits|monthly spending limit/i },
   { fault: "quota_exhausted", message: /out of call volume quota|credits? (have |has )?(run out|been exhausted)/i },
   { fault: "content_filter", code: /^(content_policy_violation|content_filter|ResponsibleAIPolicyViolation|moderation_blocked)$/ },
+  { fault: "content_filter", status: [403], message: /input was flagged/i },
+  { fault: "authentication", status: [400, 401, 403], message: /(incorrect|invalid) api key/i },
   { fault: "authentication", code: /^(invalid_api_key|authentication_error|invalid_authentication|account_deactivated)$/ },
   { fault: "model_not_found", status: [400, 404], code: /^(model_not_found|DeploymentNotFound|invalid_model|model_not_available)$/ },
   { fault: "model_not_found", status: [400], message: /model .{1,120}(does not exist|not found|is not (a )?(valid|supported|available))/i },
-  { fault: "model_not_found", status: [400], message: /(invalid|unknown|no such) model/i },
-  { fault: "overloaded", status: [503, 529], message: /overloaded|at capacity|high demand/i },
+  { fault: "model_not_found", status: [400], message: /(invalid|unknown|no such) model|is not a valid model|model not exist/i },
+  { fault: "overloaded", status: [498, 503, 529], message: /overloaded|(at|over) capacity|capacity exceeded|high demand|too busy/i },
   { fault: "overloaded", code: /^(overloaded|overloaded_error|engine_overloaded|slow_down)$/ },
   { fault: "overloaded", status: [200], message: /overloaded|at capacity/i },
   { fault: "rate_limited", code: /^(rate_limit_exceeded|rate_limit_error|too_many_requests|requests|tokens)$/ }
