@@ -51,7 +51,7 @@ export const locate = (dbPath: string): Effect.Effect<string, StoreError> =>
         : Path.join(Fs.realpathSync(Path.dirname(path)), Path.basename(path))
     },
     catch: (cause) =>
-      refuse("unavailable", `The folder of the database ${dbPath} can't be made (${reasonOf(cause)})`, cause)
+      refuse("unavailable", `The folder of the database ${dbPath} can't be made (${reasonOf(cause)}); ${elsewhere}`, cause)
   })
 
 /**
