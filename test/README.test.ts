@@ -1,4 +1,5 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
 import type { ChildProcess } from "node:child_process"
 import { spawn, spawnSync } from "node:child_process"
 import { once } from "node:events"
@@ -6,8 +7,12 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import { generated } from "../scripts/docs.ts"
+import type { Mode } from "../src/orchestrate/Mode.ts"
+import { Modes } from "../src/orchestrate/Mode.ts"
+import { Simple } from "../src/orchestrate/modes/Simple.ts"
+import * as Harness from "./support/Harness.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const readme = readFileSync(join(root, "README.md"), "utf8")
@@ -31,6 +36,21 @@ describe("README", () => {
   it("has the parts that are made from the code as `npm run docs` writes them", () => {
     assert.strictEqual(generated(readme), readme)
   })
+
+  it.live("shows a mode that works as it stands", () =>
+    Effect.gen(function*() {
+      const [, code = ""] = /^```ts\n(export const SecondOpinion: Mode[^]*?)^```$/m.exec(readme) ?? []
+      const file = join(yield* Harness.folder, "SecondOpinion.ts")
+      writeFileSync(file, [
+        `import { Effect } from ${JSON.stringify(import.meta.resolve("effect"))}`,
+        `import type { Mode } from ${JSON.stringify(join(root, "src/orchestrate/Mode.ts"))}`,
+        code
+      ].join("\n"))
+      const { SecondOpinion } = yield* Effect.promise((): Promise<{ readonly SecondOpinion: Mode }> => import(pathToFileURL(file).href))
+      const hub = yield* Harness.start({ modes: Modes.layer(Simple, SecondOpinion) })
+      const answer = yield* Effect.promise(() => hub.chat({ messages: [{ role: "user", content: "Hello" }], orchestration_mode: "second-opinion" }))
+      assert.deepStrictEqual(answer.json.attempts?.map(({ step }: { readonly step: string }) => step), ["first", "second"], answer.text)
+    }).pipe(Effect.scoped), 20_000)
 
   it("names `npm test` as the command that tests", () => {
     assert.deepStrictEqual(blocks("test"), ["npm test\n"])
