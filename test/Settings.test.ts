@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Effect, Layer, Redacted } from "effect"
+import { ConfigProvider, Effect, Layer, Redacted, Result } from "effect"
 import { Settings, variables } from "../src/Settings.ts"
 
 const settings = (environment: { readonly [name: string]: string }) =>
@@ -80,6 +80,40 @@ describe("Settings", () => {
       assert.notInclude(error.message, "\n")
     }))
 
+  /** Texts that say what they like; what is wrong with one shows where it is used. */
+  const free = ["TOKENHUB_ADMIN_PASSWORD", "TOKENHUB_HOST", "TOKENHUB_DB_PATH", "TOKENHUB_METRICS_TOKEN", "TOKENHUB_VAULT_IMPORT", "TOKENHUB_VAULT_IMPORT_PASSPHRASE"]
+
+  it.effect("refuse nonsense in every other variable, naming it, the value and what is allowed, in one line", () =>
+    Effect.forEach(Object.values(variables), ({ allowed, name }) =>
+      Effect.gen(function*() {
+        const result = yield* Effect.result(settings({ ...password, [name]: "none\nsense" }))
+        if (free.includes(name)) return assert.isTrue(Result.isSuccess(result), name)
+        const { message } = Result.getOrThrow(Result.flip(result))
+        assert.strictEqual(message, `${name}: "none\\nsense" is wrong; allowed: ${allowed}`)
+      }), { discard: true }))
+
+  it.effect("take whole numbers from their least to their most, and none beyond", () =>
+    Effect.forEach(Object.entries(variables), ([key, { allowed, name }]) =>
+      Effect.gen(function*() {
+        const [, min, max] = /^a whole number from (\d+) to (\d+)/.exec(allowed) ?? []
+        if (min === undefined || max === undefined) return
+        for (const good of [min, max]) {
+          const read: Readonly<Record<string, unknown>> = { ...(yield* settings({ ...password, [name]: good })) }
+          assert.strictEqual(read[key], Number(good), name)
+        }
+        for (const bad of [Number(min) - 1, Number(max) + 1, `${min}.5`, `${max}0`, "0x10", "1e3", " 1"]) {
+          assert.include((yield* Effect.flip(settings({ ...password, [name]: String(bad) }))).message, name, `${name}=${bad}`)
+        }
+      }), { discard: true }))
+
+  it.effect("take an empty variable for one that is not set", () =>
+    Effect.gen(function*() {
+      const empty = Object.fromEntries(Object.values(variables).map(({ name }) => [name, ""]))
+      const { secretFromEnvironment: _1, ...given } = yield* settings({ ...empty, ...password })
+      const { secretFromEnvironment: _2, ...defaults } = yield* settings(password)
+      assert.deepStrictEqual(given, defaults)
+    }))
+
   it.effect("have no limit and no budget unless they are told one", () =>
     Effect.gen(function*() {
       const none = yield* settings(password)
@@ -118,6 +152,13 @@ describe("Settings", () => {
         OTHER: "1"
       })
       assert.deepStrictEqual(ignored, ["TOKENHUB_CLIENT_AUHT", "TOKENHUB_VAULT_ITERATION"])
+    }))
+
+  it.effect("never show a secret's value, not even a wrong one", () =>
+    Effect.gen(function*() {
+      const { message } = yield* Effect.flip(settings({ TOKENHUB_ADMIN_PASSWORD: "correct\0horse" }))
+      assert.match(message, /^TOKENHUB_ADMIN_PASSWORD: its value is wrong; allowed: /)
+      assert.notMatch(message, /correct|horse/)
     }))
 
   it("describe every variable", () => {

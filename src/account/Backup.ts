@@ -1,7 +1,9 @@
 /** A copy of everything that TokenHub keeps, for an admin to store elsewhere. */
+import type { Scope, Stream } from "effect"
 import { Context, Effect, Layer } from "effect"
 import type { StoreUnavailable } from "../domain/RequestError.ts"
 import { Database } from "../store/Database.ts"
+import type { StoreError } from "../store/StoreError.ts"
 import { toStoreUnavailable } from "../store/StoreError.ts"
 import { Ledger } from "./Ledger.ts"
 
@@ -9,8 +11,12 @@ import { Ledger } from "./Ledger.ts"
 const flushTime = "1 second"
 
 export class Backup extends Context.Service<Backup, {
-  /** The database as the bytes of one file, consistent at one moment; secrets in it stay encrypted. */
-  readonly file: Effect.Effect<Uint8Array, StoreUnavailable>
+  /** The database as one file, consistent at one moment, to be read while the scope is open; secrets in it stay encrypted. */
+  readonly file: Effect.Effect<
+    { readonly bytes: number; readonly content: Stream.Stream<Uint8Array, StoreError> },
+    StoreUnavailable,
+    Scope.Scope
+  >
 }>()("tokenhub/Backup") {
   static readonly layer: Layer.Layer<Backup, never, Database | Ledger> = Layer.effect(
     Backup,

@@ -1,4 +1,4 @@
-import { Context, Duration, Effect, Layer, Semaphore } from "effect"
+import { Context, Duration, Effect, Layer, Semaphore, Stream } from "effect"
 import type { Scope } from "effect"
 import { Migrator, SqlClient } from "effect/sql"
 import * as Fs from "node:fs"
@@ -40,7 +40,31 @@ const pragmas = [
   "journal_size_limit=67108864"
 ]
 
-const makeBackup = (path: string): Effect.Effect<Uint8Array, StoreError> => {
+/** A copy of the database, to be read while the scope is open. */
+export interface BackupFile {
+  readonly bytes: number
+  readonly content: Stream.Stream<Uint8Array, StoreError>
+}
+
+/** Copies step by step; whoever leaves waits for the end of a step only. */
+const copy = (db: DatabaseSync, target: string): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    let left = false
+    const progress = () => {
+      if (left) throw new Error("Nobody waits for the copy any more")
+    }
+    const ended = copyDatabase(db, target, { rate: backupPages, progress }).then(
+      () => resume(Effect.void),
+      (cause) => resume(Effect.die(cause))
+    )
+    return Effect.suspend(() => {
+      left = true
+      return Effect.promise(() => ended)
+    })
+  })
+
+/** A file that only its handle leads to: nothing of it stays, whatever happens to who reads it. */
+const openCopy = (path: string): Effect.Effect<Fs.promises.FileHandle> => {
   const target = `${path}.backup`
   const remove = Effect.sync(() => Fs.rmSync(target, { force: true }))
   const reader = Effect.acquireRelease(
@@ -53,13 +77,21 @@ const makeBackup = (path: string): Effect.Effect<Uint8Array, StoreError> => {
     yield* Effect.sync(() => Fs.writeFileSync(target, "", { mode: 0o600 }))
     // A read transaction holds the moment that is copied, so that writers need not wait and the copy never starts over.
     yield* Effect.sync(() => db.exec("BEGIN; SELECT count(*) FROM sqlite_master"))
-    yield* Effect.uninterruptible(Effect.promise(() => copyDatabase(db, target, { rate: backupPages })))
-    return new Uint8Array(yield* Effect.promise(() => Fs.promises.readFile(target)))
-  }).pipe(
-    Effect.scoped,
+    yield* copy(db, target)
+    return yield* Effect.uninterruptible(Effect.promise(() => Fs.promises.open(target)))
+  }).pipe(Effect.scoped)
+}
+
+const makeBackup = (path: string): Effect.Effect<BackupFile, StoreError, Scope.Scope> =>
+  Effect.acquireRelease(openCopy(path), (file) => Effect.promise(() => file.close()), { interruptible: true }).pipe(
+    Effect.flatMap((file) =>
+      Effect.map(Effect.promise(() => file.stat()), ({ size }) => ({
+        bytes: size,
+        content: Stream.suspend(() =>
+          Stream.fromAsyncIterable<Uint8Array, StoreError>(file.createReadStream({ start: 0, autoClose: false }), toStoreError))
+      }))),
     Effect.catchDefect((defect) => Effect.fail(toStoreError(defect)))
   )
-}
 
 const probe = (sql: SqlClient.SqlClient) =>
   // A field of the file's header that nothing else uses: the smallest write that reaches the disk.
@@ -117,8 +149,8 @@ const open = Effect.fnUntraced(function*(): Effect.fn.Return<
 export class Database extends Context.Service<Database, {
   /** Whether a write would work now; `reason` says what stands in the way. */
   readonly writable: Effect.Effect<{ readonly ok: true } | { readonly ok: false; readonly reason: string }>
-  /** A consistent copy of the whole database, as the bytes of one file. */
-  readonly backup: Effect.Effect<Uint8Array, StoreError>
+  /** A consistent copy of the whole database, as one file. */
+  readonly backup: Effect.Effect<BackupFile, StoreError, Scope.Scope>
   /** Where the data lies, for people. */
   readonly location: string
 }>()("tokenhub/Database") {

@@ -21,12 +21,10 @@ interface EmbeddingsCall extends Pick<ModelCall, "providerType" | "model"> {
 
 /** Where the conventions' name of a provider is not TokenHub's own. */
 const providerNames: { readonly [providerType: string]: string } = {
-  azure: "azure.ai.openai",
   "azure-openai": "azure.ai.openai",
-  bedrock: "aws.bedrock",
   gemini: "gcp.gemini",
   mistral: "mistral_ai",
-  vertex: "gcp.vertex_ai",
+  "openai-responses": "openai",
   xai: "x_ai"
 }
 

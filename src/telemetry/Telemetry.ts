@@ -34,8 +34,8 @@ const bare = (error: unknown): Error => {
 const withoutTexts = (exit: Exit.Exit<unknown, unknown>): Exit.Exit<unknown, unknown> =>
   Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? exit : Exit.fail(bare(Cause.squash(exit.cause)))
 
-/** What callers write as they like, keys in the wrong place too: headers, and the address beyond its route. */
-const strangersWords = /^(?:http\.(?:request|response)\.header\.|url\.(?:full|path|query)$)/
+/** What callers write as they like, keys in the wrong place too: headers (the server's address is their `Host`), and the address beyond its route. */
+const strangersWords = /^(?:http\.(?:request|response)\.header\.|url\.(?:full|path|query)$|user_agent\.|server\.(?:address|port)$)/
 
 /** A tracer whose spans show nothing that a caller put in headers or the address and, unless prompts are traced, no texts of errors. */
 const discreet = (tracer: Tracer.Tracer, tracePrompts: boolean): Tracer.Tracer =>

@@ -1,5 +1,6 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
+import { get } from "node:http"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { isLocal } from "../../src/http/Credentials.ts"
@@ -202,6 +203,40 @@ describe("the admin password", () => {
       const metrics = (yield* Effect.promise(() => hub.get("/metrics"))).text
       assert.match(metrics, /tokenhub_auth_failures_total\{(?=[^}]*scope="admin")(?=[^}]*reason="wrong")[^}]*\} [1-9]/)
       assert.match(metrics, /tokenhub_auth_failures_total\{(?=[^}]*scope="admin")(?=[^}]*reason="throttled")[^}]*\} [1-9]/)
+      // From another address, the right one still works.
+      const status = yield* Effect.promise(() =>
+        new Promise((resolve, reject) => {
+          const options = { host: "127.0.0.1", port: hub.port, localAddress: "127.0.0.2", path: "/admin/vault", headers: { authorization: `Bearer ${Harness.adminPassword}` } }
+          get(options, (response) => resolve(response.resume().statusCode)).on("error", reject)
+        }))
+      assert.strictEqual(status, 200)
+    }).pipe(Effect.scoped))
+
+  it.live("makes earlier guesses forgotten when it is right", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start()
+      const statusOf = (password: string) =>
+        Effect.map(Effect.promise(() => hub.get("/admin/vault", { headers: { authorization: `Bearer ${password}` } })), ({ status }) => status)
+      for (let round = 0; round < 3; round++) {
+        for (let i = 0; i < 4; i++) assert.strictEqual(yield* statusOf("wrong password"), 401)
+        assert.strictEqual(yield* statusOf(Harness.adminPassword), 200)
+      }
+    }).pipe(Effect.scoped))
+})
+
+describe("refused credentials", () => {
+  it.live("of a client and of an admin stand on the ledger as one row with their number, so that a flood can't fill the disk", () =>
+    Effect.gen(function*() {
+      const folder = yield* Harness.folder
+      const hub = yield* Harness.start({ folder, env: { TOKENHUB_CLIENT_AUTH: "required" } })
+      for (let i = 0; i < 3; i++) {
+        assert.strictEqual((yield* Effect.promise(() => hub.chat(user))).status, 401)
+        assert.strictEqual((yield* Effect.promise(() => hub.get("/admin/vault"))).status, 401)
+      }
+      yield* hub.stop
+      const again = yield* Harness.start({ folder })
+      const { json } = yield* Effect.promise(() => again.admin("GET", "/requests?event=unauthenticated"))
+      assert.deepStrictEqual(json.requests.map(({ endpoint, status }: Record<string, unknown>) => [endpoint, status]), [["127.0.0.1 6", 401]])
     }).pipe(Effect.scoped))
 })
 

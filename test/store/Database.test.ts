@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Semaphore } from "effect"
-import { Migrator, SqlClient } from "effect/sql"
+import { Effect, Fiber, Layer, Stream } from "effect"
+import { SqlClient } from "effect/sql"
 import { TestClock } from "effect/testing"
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -9,11 +9,10 @@ import { DatabaseSync } from "node:sqlite"
 import { ModelName, ProviderName } from "../../src/domain/Ids.ts"
 import { Settings } from "../../src/Settings.ts"
 import { Database, LedgerSqlClient } from "../../src/store/Database.ts"
-import { migrations, migrationsTable } from "../../src/store/migrations/index.ts"
+import { migrationsTable } from "../../src/store/migrations/index.ts"
 import { ModelStore } from "../../src/store/ModelStore.ts"
 import { ProviderStore } from "../../src/store/ProviderStore.ts"
 import { SettingStore } from "../../src/store/SettingStore.ts"
-import * as SqliteClient from "../../src/store/SqliteClient.ts"
 import * as Store from "../../src/store/Store.ts"
 import { StoreError } from "../../src/store/StoreError.ts"
 import { VaultStore } from "../../src/store/VaultStore.ts"
@@ -33,6 +32,14 @@ const refusal = (path: string) => Effect.flip(run(path, Effect.void))
 
 const setting = (name: string) => Effect.flatMap(SettingStore, (settings) => settings.get(name))
 const remember = (name: string, value: string) => Effect.flatMap(SettingStore, (settings) => settings.set(name, value))
+
+/** A backup, written to a file. */
+const saved = (file: string) =>
+  Effect.gen(function*() {
+    const { bytes, content } = yield* Effect.flatMap(Database, ({ backup }) => backup)
+    Fs.writeFileSync(file, Buffer.concat(yield* Stream.runCollect(content)))
+    assert.strictEqual(Fs.statSync(file).size, bytes)
+  }).pipe(Effect.scoped)
 
 /** A database with some content, closed cleanly. */
 const filled = (path: string) =>
@@ -89,45 +96,6 @@ describe("Database", () => {
         assert.deepStrictEqual(yield* (yield* VaultStore).load, { generation, header, manifest, records })
       }))
     }))
-
-  describe("migrations", () => {
-    const numbers = Object.keys(migrations).map((name) => Number.parseInt(name, 10))
-
-    it("are numbered upwards", () => assert.deepStrictEqual(numbers, numbers.toSorted((a, b) => a - b)))
-
-    for (const version of numbers.keys()) {
-      it.effect(`bring a database of the first ${version} up, with its rows`, () =>
-        Effect.gen(function*() {
-          const path = Path.join(yield* folder, "tokenhub.db")
-          const old = Object.fromEntries(Object.entries(migrations).slice(0, version))
-          yield* Effect.scoped(Effect.gen(function*() {
-            const semaphore = yield* Semaphore.make(1)
-            const { client: sql } = yield* SqliteClient.make({ filename: path, pragmas: ["application_id=1414034786", "journal_mode=WAL"], semaphore })
-            yield* Migrator.make({})({ loader: Migrator.fromRecord(old), table: migrationsTable }).pipe(Effect.provideService(SqlClient.SqlClient, sql))
-            if (version > 0) yield* sql`INSERT INTO settings (name, value) VALUES ('fact', 'kept')`
-          }))
-          yield* run(path, Effect.gen(function*() {
-            const sql = yield* SqlClient.SqlClient
-            const ran = yield* sql<{ migration_id: number }>`SELECT migration_id FROM ${sql(migrationsTable)} ORDER BY 1`
-            assert.deepStrictEqual(ran.map((row) => row.migration_id), numbers)
-            assert.strictEqual(yield* setting("fact"), version > 0 ? "kept" : undefined)
-          }))
-        }))
-    }
-
-    it.effect("refuse a database of a newer schema, and leave it as it is", () =>
-      Effect.gen(function*() {
-        const path = Path.join(yield* folder, "tokenhub.db")
-        yield* filled(path)
-        const db = new DatabaseSync(path)
-        db.exec(`INSERT INTO ${migrationsTable} (migration_id, name) VALUES (999, 'future')`)
-        db.close()
-        const before = Fs.readFileSync(path)
-        const error = yield* refusal(path)
-        assert.match(error.message, /newer TokenHub \(schema 999/)
-        assert.deepStrictEqual(Fs.readFileSync(path), before)
-      }))
-  })
 
   describe("the lock", () => {
     it.effect("refuses a second process on the same file, though it has another name for it", () =>
@@ -186,22 +154,34 @@ describe("Database", () => {
       db.exec("CREATE TABLE songs (title TEXT)")
       db.close()
     }, /is a database of another program/)
+    refuses("a database of another program, whose tables have the same names", (path) => {
+      const db = new DatabaseSync(path)
+      db.exec("PRAGMA application_id=0")
+      db.close()
+    }, /is a database of another program/)
+    refuses("tables that nobody migrated", (path) => {
+      const db = new DatabaseSync(path)
+      db.exec(`DROP TABLE ${migrationsTable}`)
+      db.close()
+    }, /is a database of another program/)
     refuses("a truncated database", (path) => Fs.truncateSync(path, 3 * 4096 + 100), /is damaged/)
     refuses("a database that was opened before and is empty now", (path) => Fs.truncateSync(path, 0), /is empty, but was opened before/)
     refuses("a smashed first page", (path) => overwrite(path, 100, Buffer.alloc(3000, 0xa5)), /is damaged/)
-    const smashSettings = (path: string) => {
+    const smash = (table: string) => (path: string) => {
       const db = new DatabaseSync(path)
-      const row = db.prepare("SELECT rootpage FROM sqlite_master WHERE name = 'settings'").get()
+      const row = db.prepare("SELECT rootpage FROM sqlite_master WHERE name = ?").get(table)
       db.close()
       overwrite(path, (Number(row?.["rootpage"]) - 1) * 4096, Buffer.alloc(200, 0xff))
     }
-    refuses("a smashed table of settings", smashSettings, /is damaged/)
+    for (const table of ["settings", "providers", "models", "client_keys", "vault", "vault_secrets", migrationsTable]) {
+      refuses(`a smashed table of ${table}`, smash(table), /is damaged/)
+    }
     refuses("a smashed table of settings beside the log of changes of a process that was killed", (path) => {
       const db = new DatabaseSync(path)
       db.exec("INSERT INTO providers SELECT 'p', 't', NULL, NULL, '{}', NULL, 0, 1, 'admin'")
       const log = Fs.readFileSync(`${path}-wal`)
       db.close()
-      smashSettings(path)
+      smash("settings")(path)
       Fs.writeFileSync(`${path}-wal`, log)
     }, /is damaged/)
     refuses("a log of changes whose database is gone", (path) => {
@@ -209,6 +189,34 @@ describe("Database", () => {
       Fs.writeFileSync(`${path}-wal`, "precious")
     }, /is gone, but .*-wal holds changes of it/)
   })
+
+  it.effect("refuses what is not a file", () =>
+    Effect.gen(function*() {
+      const path = yield* folder
+      assert.strictEqual((yield* refusal(path)).message, `${Fs.realpathSync(path)} is not a file; set TOKENHUB_DB_PATH to another path`)
+    }))
+
+  it.effect("starts where a start before was killed while it made the database or a backup", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* folder, "tokenhub.db")
+      for (const unfinished of [`${path}.new`, `${path}.backup`]) Fs.writeFileSync(unfinished, "half of it")
+      yield* run(path, remember("fact", "kept"))
+      assert.deepStrictEqual(Fs.readdirSync(Path.dirname(path)).toSorted(), ["tokenhub.db", "tokenhub.db.lock"])
+    }))
+
+  it.effect("rolls back what a crash left half written in a rollback journal", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* folder, "tokenhub.db")
+      yield* filled(path)
+      const other = Path.join(yield* folder, "other.db")
+      const db = new DatabaseSync(path)
+      db.exec("PRAGMA journal_mode=DELETE; PRAGMA cache_size=1; BEGIN; UPDATE settings SET value = 'half' || hex(randomblob(9000))")
+      for (const suffix of ["", "-journal"]) Fs.copyFileSync(path + suffix, other + suffix)
+      db.exec("ROLLBACK")
+      db.close()
+      assert.isAbove(Fs.statSync(`${other}-journal`).size, 512)
+      assert.strictEqual(yield* run(other, setting("a")), "x".repeat(20_000))
+    }))
 
   it.effect("takes an empty file that was never opened as a new database", () =>
     Effect.gen(function*() {
@@ -222,19 +230,69 @@ describe("Database", () => {
     Effect.gen(function*() {
       const dir = yield* folder
       const path = Path.join(dir, "tokenhub.db")
-      const bytes = yield* run(path, Effect.gen(function*() {
+      const restored = Path.join(yield* folder, "restored.db")
+      yield* run(path, Effect.gen(function*() {
         yield* remember("fact", "kept")
         const writing = Effect.forEach(Array.from({ length: 60 }, (_, i) => i), (i) => Effect.andThen(remember(`later/${i}`, "x"), Effect.yieldNow))
-        const [copy] = yield* Effect.all([(yield* Database).backup, writing], { concurrency: 2 })
-        return copy
+        yield* Effect.all([saved(restored), writing], { concurrency: 2 })
       }))
       assert.deepStrictEqual(Fs.readdirSync(dir).toSorted(), ["tokenhub.db", "tokenhub.db.lock"], "no temporary file stays")
-      const restored = Path.join(yield* folder, "restored.db")
-      Fs.writeFileSync(restored, bytes)
       const db = new DatabaseSync(restored)
       assert.deepStrictEqual(db.prepare("PRAGMA integrity_check").get(), Object.assign(Object.create(null), { integrity_check: "ok" }))
       db.close()
       assert.strictEqual(yield* run(restored, setting("fact")), "kept")
+    }))
+
+  it.live("backs up one moment, readable by nobody else, however much is written meanwhile and however many ask", () =>
+    Effect.gen(function*() {
+      const dir = yield* folder
+      const path = Path.join(dir, "tokenhub.db")
+      yield* run(path, Effect.gen(function*() {
+        // More than one step of the copy.
+        yield* remember("big", "x".repeat(20 << 20))
+        yield* remember("one", "0")
+        yield* remember("other", "0")
+        const sql = yield* SqlClient.SqlClient
+        const modes = new Set<number>()
+        let writes = 0
+        const both = (n: number) => sql.withTransaction(Effect.andThen(remember("one", String(n)), remember("other", String(n))))
+        const writing = yield* Effect.forkChild(Effect.forever(Effect.suspend(() => {
+          const found = Fs.statSync(`${path}.backup`, { throwIfNoEntry: false })
+          if (found !== undefined) modes.add(found.mode & 0o777)
+          return Effect.andThen(both(++writes), Effect.sleep(1))
+        })))
+        const copies = [0, 1, 2].map((i) => Path.join(dir, `copy-${i}.db`))
+        yield* Effect.forEach(copies, saved, { concurrency: "unbounded", discard: true })
+        yield* Fiber.interrupt(writing)
+        assert.isAbove(writes, 3)
+        assert.deepStrictEqual([...modes], [0o600])
+        for (const file of copies) {
+          const db = new DatabaseSync(file)
+          const rows = db.prepare("SELECT value FROM settings WHERE name IN ('one', 'other')").all()
+          assert.strictEqual(rows[0]?.["value"], rows[1]?.["value"])
+          assert.strictEqual(db.prepare("PRAGMA quick_check").get()?.["quick_check"], "ok")
+          db.close()
+        }
+      }))
+    }))
+
+  it.live("ends a backup that nobody waits for, and nothing of it stays", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* folder, "tokenhub.db")
+      const sizeOfCopy = () => Fs.statSync(`${path}.backup`, { throwIfNoEntry: false })?.size ?? 0
+      yield* run(path, Effect.gen(function*() {
+        for (const name of ["a", "b", "c"]) yield* remember(name, "x".repeat(20 << 20))
+        const asking = yield* Effect.forkChild(Effect.scoped(Effect.flatMap(Database, ({ backup }) => backup)))
+        while (sizeOfCopy() === 0) yield* Effect.sleep(1)
+        const begun = sizeOfCopy()
+        let most = begun
+        const watching = setInterval(() => (most = Math.max(most, sizeOfCopy())), 1)
+        yield* Fiber.interrupt(asking)
+        clearInterval(watching)
+        assert.isBelow(most - begun, 20 << 20, "not copied to its end")
+        assert.isFalse(Fs.existsSync(`${path}.backup`))
+        yield* saved(`${path}.copy`)
+      }))
     }))
 
   describe("when it can't be written", () => {
@@ -247,6 +305,7 @@ describe("Database", () => {
           yield* remember("fact", "kept")
           assert.deepStrictEqual(yield* writable, { ok: true })
           yield* sql`PRAGMA query_only = 1`
+          assert.deepStrictEqual(yield* writable, { ok: true }, "one probe answers whoever asks within a second")
           yield* TestClock.adjust("2 seconds")
           assert.deepStrictEqual(yield* writable, { ok: false, reason: "The database is read-only" })
           const error = yield* Effect.flip(remember("fact", "lost"))
@@ -291,6 +350,19 @@ describe("Database", () => {
         }))
       }))
   })
+
+  it.effect("is used in the same safe way by configuration and ledger", () =>
+    Effect.gen(function*() {
+      yield* run(Path.join(yield* folder, "tokenhub.db"), Effect.gen(function*() {
+        for (const sql of [yield* SqlClient.SqlClient, yield* LedgerSqlClient]) {
+          const facts: Record<string, unknown> = {}
+          for (const name of ["journal_mode", "foreign_keys", "trusted_schema", "cell_size_check", "journal_size_limit", "busy_timeout"]) {
+            facts[name] = Object.values((yield* sql.unsafe<Record<string, unknown>>(`PRAGMA ${name}`))[0] ?? {})[0]
+          }
+          assert.deepStrictEqual(facts, { journal_mode: "wal", foreign_keys: 1, trusted_schema: 0, cell_size_check: 1, journal_size_limit: 64 << 20, busy_timeout: 0 })
+        }
+      }))
+    }))
 
   it.effect("puts configuration safely on disk at each commit, and the ledger as the settings say", () =>
     Effect.gen(function*() {

@@ -1,6 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Semaphore, Stream } from "effect"
 import { SqlClient } from "effect/sql"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { DatabaseSync } from "node:sqlite"
 import * as SqliteClient from "../../src/store/SqliteClient.ts"
 
 const open = Effect.gen(function*() {
@@ -54,5 +58,28 @@ describe("SqliteClient", () => {
     Effect.gen(function*() {
       const sql = yield* open
       for (let i = 0; i < 600; i++) assert.deepStrictEqual(plain(yield* sql.unsafe(`SELECT ${i % 300} AS n`)), [{ n: i % 300 }])
+    }))
+
+  it.effect("takes the lock to write at the beginning of a transaction, so that none fails halfway for want of it", () =>
+    Effect.gen(function*() {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => Fs.mkdtempSync(Path.join(Os.tmpdir(), "tokenhub-test-"))),
+        (path) => Effect.sync(() => Fs.rmSync(path, { recursive: true, force: true }))
+      )
+      const filename = Path.join(folder, "t.db")
+      const { client: sql } = yield* SqliteClient.make({ filename, pragmas: ["journal_mode=WAL"], semaphore: yield* Semaphore.make(1) })
+      const other = new DatabaseSync(filename, { timeout: 0 })
+      const locked = Effect.sync(() => {
+        try {
+          other.exec("BEGIN IMMEDIATE")
+          other.exec("ROLLBACK")
+          return false
+        } catch {
+          return true
+        }
+      })
+      assert.isTrue(yield* sql.withTransaction(Effect.andThen(sql`SELECT 1`, locked)))
+      assert.isFalse(yield* locked)
+      other.close()
     }))
 })

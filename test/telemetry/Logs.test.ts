@@ -70,13 +70,27 @@ describe("Log lines", () => {
       )
     }))
 
-  const levels = Effect.all([Effect.logDebug("debug"), Effect.logInfo("info"), Effect.logWarning("warn"), Effect.logError("error")], { discard: true })
+  it.effect("are readable on a terminal, and JSON elsewhere, unless told otherwise", () =>
+    Effect.gen(function*() {
+      const isTerminal = Object.getOwnPropertyDescriptor(process.stdout, "isTTY")
+      yield* Effect.addFinalizer(() => Effect.sync(() => Object.defineProperty(process.stdout, "isTTY", isTerminal ?? { value: undefined, configurable: true })))
+      const isJson = Effect.fnUntraced(function*(terminal: boolean, environment: { readonly [name: string]: string } = {}) {
+        Object.defineProperty(process.stdout, "isTTY", { value: terminal, configurable: true })
+        return (yield* linesOf(environment, Effect.logInfo("line")))[0]?.startsWith("{")
+      })
+      assert.deepStrictEqual([yield* isJson(false), yield* isJson(true), yield* isJson(true, json)], [true, false, true])
+    }).pipe(Effect.scoped))
+
+  const levels = Effect.all([Effect.logTrace("trace"), Effect.logDebug("debug"), Effect.logInfo("info"), Effect.logWarning("warn"), Effect.logError("error")], { discard: true })
 
   it.effect.each([
     { environment: {}, shown: ["info", "warn", "error"] },
     { environment: { TOKENHUB_LOG_LEVEL: "error" }, shown: ["error"] },
     { environment: { TOKENHUB_LOG_LEVEL: "none" }, shown: [] },
-    { environment: { TOKENHUB_DEBUG: "true" }, shown: ["debug", "info", "warn", "error"] }
+    { environment: { TOKENHUB_DEBUG: "true" }, shown: ["debug", "info", "warn", "error"] },
+    { environment: { TOKENHUB_DEBUG: "true", TOKENHUB_LOG_LEVEL: "error" }, shown: ["debug", "info", "warn", "error"] },
+    { environment: { TOKENHUB_LOG_LEVEL: "trace" }, shown: ["trace", "debug", "info", "warn", "error"] },
+    { environment: { TOKENHUB_DEBUG: "true", TOKENHUB_LOG_LEVEL: "trace" }, shown: ["trace", "debug", "info", "warn", "error"] }
   ])("start at the level of the settings: $environment", ({ environment, shown }) =>
     Effect.gen(function*() {
       const lines = yield* linesOf({ ...json, ...environment }, levels)

@@ -3,11 +3,13 @@ import { ConfigProvider, Effect, Layer } from "effect"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import type { ChatRequest, Completion } from "../../src/domain/Chat.ts"
+import type { Embeddings } from "../../src/domain/Embedding.ts"
 import type { ProviderError } from "../../src/domain/ProviderError.ts"
 import { Settings } from "../../src/Settings.ts"
 import * as GenAi from "../../src/telemetry/GenAi.ts"
 import * as Telemetry from "../../src/telemetry/Telemetry.ts"
 import { ask, completion, fault, usageOf } from "../support/Doubles.ts"
+import * as Harness from "../support/Harness.ts"
 
 /** An OTLP receiver on a free port, and the bodies that it got. */
 const receiver = Effect.acquireRelease(
@@ -29,18 +31,26 @@ const receiver = Effect.acquireRelease(
   ({ close }) => Effect.sync(close)
 )
 
-/** What the receiver gets of one traced call; the exporter sends what is left when its layer closes. */
-const traceOf = (call: Effect.Effect<Completion, ProviderError>, environment: { readonly [name: string]: string } = {}) =>
+const collector = (url: string) => ({ OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json", TOKENHUB_LOG_LEVEL: "none" })
+
+type Environment = { readonly [name: string]: string }
+
+/** What the receiver gets of one call; the exporter sends what is left when its layer closes. */
+const traceOf = <A>(call: (tracePrompts: boolean) => Effect.Effect<A, ProviderError>, environment: Environment | ((url: string) => Environment) = {}) =>
   Effect.gen(function*() {
     const { bodies, url } = yield* receiver
-    const settings = Settings.layerTest({ OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json", TOKENHUB_LOG_LEVEL: "none", ...environment })
-    const request: ChatRequest = { ...ask("the secret question"), temperature: 0.5, maxTokens: 100 }
+    const settings = Settings.layerTest(typeof environment === "function" ? environment(url) : { ...collector(url), ...environment })
     yield* Effect.gen(function*() {
       const { tracePrompts } = yield* Settings
-      yield* Effect.exit(Effect.withSpan(GenAi.traced({ providerType: "gemini", model: "gemini-pro", request, tracePrompts }, call), "Attempts.run"))
+      yield* Effect.exit(Effect.withSpan(call(tracePrompts), "Attempts.run"))
     }).pipe(Effect.provide(Layer.merge(settings, Telemetry.layer.pipe(Layer.provide(settings)))))
     return bodies
   }).pipe(Effect.scoped)
+
+const chatOf = (call: Effect.Effect<Completion, ProviderError>, providerType = "gemini") => (tracePrompts: boolean) => {
+  const request: ChatRequest = { ...ask("the secret question"), temperature: 0.5, maxTokens: 100 }
+  return GenAi.traced({ providerType, model: "gemini-pro", request, tracePrompts }, call)
+}
 
 interface Span {
   readonly name: string
@@ -51,18 +61,20 @@ interface Span {
   readonly attributes: ReadonlyArray<{ readonly key: string; readonly value: unknown }>
 }
 
-const spansOf = (text: string) => {
+const spanList = (text: string): ReadonlyArray<Span> => {
   const [resource] = JSON.parse(text).resourceSpans
-  const spans: ReadonlyArray<Span> = resource.scopeSpans.flatMap((scope: { readonly spans: ReadonlyArray<Span> }) => scope.spans)
-  return new Map(spans.map((span) => [span.name, { ...span, attributes: Object.fromEntries(span.attributes.map(({ key, value }) => [key, value])) }]))
+  return resource.scopeSpans.flatMap((scope: { readonly spans: ReadonlyArray<Span> }) => scope.spans)
 }
 
-const answer: Completion = { ...completion("the secret answer", usageOf(20, 200)), upstreamModel: "gemini-pro-001", upstreamId: "up_1" }
+const spansOf = (text: string) =>
+  new Map(spanList(text).map((span) => [span.name, { ...span, attributes: Object.fromEntries(span.attributes.map(({ key, value }) => [key, value])) }]))
+
+const answer: Completion = { ...completion("the secret answer", { ...usageOf(20, 200), cachedTokens: 8, cacheWriteTokens: 3 }), upstreamModel: "gemini-pro-001", upstreamId: "up_1" }
 
 describe("Traces", () => {
   it.live("reach an OTLP endpoint with the attributes of the GenAI conventions and without the texts", () =>
     Effect.gen(function*() {
-      const [body, ...more] = yield* traceOf(Effect.succeed(answer))
+      const [body, ...more] = yield* traceOf(chatOf(Effect.succeed(answer)))
       assert.deepStrictEqual(more, [])
       assert.strictEqual(body?.path, "/v1/traces")
       assert.include(body?.text, "\"service.name\"")
@@ -81,13 +93,56 @@ describe("Traces", () => {
         "gen_ai.response.id": { stringValue: "up_1" },
         "gen_ai.response.finish_reasons": { arrayValue: { values: [{ stringValue: "stop" }] } },
         "gen_ai.usage.input_tokens": { intValue: 20 },
-        "gen_ai.usage.output_tokens": { intValue: 200 }
+        "gen_ai.usage.output_tokens": { intValue: 200 },
+        "gen_ai.usage.cache_read.input_tokens": { intValue: 8 },
+        "gen_ai.usage.cache_creation.input_tokens": { intValue: 3 }
       })
+    }))
+
+  it.live("name every vendor as the conventions do", () =>
+    Effect.gen(function*() {
+      const names: Record<string, unknown> = {}
+      for (const type of ["openai", "openai-responses", "azure-openai", "anthropic", "gemini", "mistral", "xai", "ollama"]) {
+        const [body] = yield* traceOf(chatOf(Effect.succeed(answer), type))
+        names[type] = spansOf(body?.text ?? "").get("chat gemini-pro")?.attributes["gen_ai.provider.name"]
+      }
+      assert.deepStrictEqual(
+        Object.values(names).map((name) => Object.values(name ?? {})[0]),
+        ["openai", "openai", "azure.ai.openai", "anthropic", "gcp.gemini", "mistral_ai", "x_ai", "ollama"]
+      )
+    }))
+
+  it.live("tell of a call for embeddings, without its texts", () =>
+    Effect.gen(function*() {
+      const embeddings: Embeddings = { vectors: [[1]], upstreamModel: "embed-001", usage: usageOf(7, 0) }
+      const [body] = yield* traceOf(() =>
+        GenAi.tracedEmbeddings(
+          { providerType: "openai", model: "embed", request: { inputs: ["the secret text"], encoding: "base64", dimensions: 256 } },
+          Effect.succeed(embeddings)
+        ), { TOKENHUB_TRACE_PROMPTS: "true" })
+      assert.notInclude(body?.text, "secret")
+      assert.deepInclude(spansOf(body?.text ?? "").get("embeddings embed")?.attributes, {
+        "gen_ai.operation.name": { stringValue: "embeddings" },
+        "gen_ai.request.model": { stringValue: "embed" },
+        "gen_ai.response.model": { stringValue: "embed-001" },
+        "gen_ai.usage.input_tokens": { intValue: 7 },
+        "gen_ai.embeddings.dimension.count": { intValue: 256 },
+        "gen_ai.request.encoding_formats": { arrayValue: { values: [{ stringValue: "base64" }] } }
+      })
+    }))
+
+  it.live("go to the address that is for traces alone", () =>
+    Effect.gen(function*() {
+      const [body] = yield* traceOf(chatOf(Effect.succeed(answer)), (url) => ({
+        OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/only/traces`, OTEL_EXPORTER_OTLP_PROTOCOL: "http/json", TOKENHUB_LOG_LEVEL: "none"
+      }))
+      assert.strictEqual(body?.path, "/only/traces")
+      assert.include(body?.text, "chat gemini-pro")
     }))
 
   it.live("say why a call failed, but not in the words of an upstream that quotes the prompt", () =>
     Effect.gen(function*() {
-      const [body] = yield* traceOf(Effect.fail(fault("invalid_request", { message: "can't answer 'the secret question'" })))
+      const [body] = yield* traceOf(chatOf(Effect.fail(fault("invalid_request", { message: "can't answer 'the secret question'" }))))
       assert.notInclude(body?.text, "secret")
       const span = spansOf(body?.text ?? "").get("chat gemini-pro")
       assert.deepInclude(span?.attributes, { "error.type": { stringValue: "invalid_request" } })
@@ -97,23 +152,55 @@ describe("Traces", () => {
 
   it.live("carry prompt and answer where that was switched on", () =>
     Effect.gen(function*() {
-      const [body] = yield* traceOf(Effect.succeed(answer), { TOKENHUB_TRACE_PROMPTS: "true" })
+      const [body] = yield* traceOf(chatOf(Effect.succeed(answer)), { TOKENHUB_TRACE_PROMPTS: "true" })
       assert.include(body?.text, "the secret question")
       assert.include(body?.text, "the secret answer")
+      const [failed] = yield* traceOf(chatOf(Effect.fail(fault("invalid_request", { message: "can't answer that" }))), { TOKENHUB_TRACE_PROMPTS: "true" })
+      assert.include(failed?.text, "can't answer that")
     }))
 
   it.live("are protobuf unless told otherwise", () =>
     Effect.gen(function*() {
-      const [body] = yield* traceOf(Effect.succeed(answer), { OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf" })
+      const [body] = yield* traceOf(chatOf(Effect.succeed(answer)), { OTEL_EXPORTER_OTLP_PROTOCOL: "http/protobuf" })
       assert.strictEqual(body?.type, "application/x-protobuf")
       assert.include(body?.text, "gen_ai.usage.output_tokens")
     }))
 
   it.effect("are not made at all without an endpoint", () =>
     Effect.gen(function*() {
-      const inside = Effect.map(Effect.option(Effect.currentSpan), (span) => assert.strictEqual(span._tag === "Some" && span.value.sampled, false))
+      const inside = Effect.map(Effect.option(Effect.currentSpan), (span) => assert.strictEqual(span._tag, "None"))
       yield* GenAi.traced({ providerType: "openai", model: "m", request: ask("?"), tracePrompts: false }, Effect.as(inside, answer))
     }).pipe(Effect.provide(Telemetry.layer.pipe(Layer.provide(Settings.layerTest())))))
+
+  it.live("show a request of the product from its arrival to the model's call, and nothing of what the caller wrote", () =>
+    Effect.gen(function*() {
+      const { bodies, url } = yield* receiver
+      const spans = Effect.fnUntraced(function*(environment: Environment) {
+        bodies.length = 0
+        const hub = yield* Harness.start({ env: { ...collector(url), ...environment } })
+        yield* Effect.promise(async () => {
+          const asked = { model: "mock-small", messages: [{ role: "user", content: "the-prompt" }] }
+          const answer = await hub.chat(asked, { headers: { "x-custom": "the-header", authorization: "Bearer the-credential" } })
+          assert.strictEqual(answer.status, 200)
+          await hub.get("/the-path?the-query=1")
+          await hub.raw("GET /health HTTP/1.1\r\nhost: the-host:7\r\nuser-agent: the-agent\r\nconnection: close\r\n\r\n")
+          await hub.post("/v1/chat", { ...asked, model: "the-model" })
+        })
+        yield* hub.stop
+        return bodies.map(({ text }) => text)
+      })
+      const texts = yield* spans({})
+      const all = texts.flatMap((text) => spanList(text))
+      const named = (name: string) => all.find((span) => span.name === name)
+      const parents = (span: Span | undefined): ReadonlyArray<string> =>
+        span === undefined ? [] : [span.name, ...parents(all.find(({ spanId }) => spanId === span.parentSpanId))]
+      assert.deepStrictEqual(parents(named("chat mock-small")), ["chat mock-small", "Attempts.run", "Orchestrator.run", "POST"])
+      assert.deepStrictEqual(named("POST")?.attributes.find(({ key }) => key === "http.route")?.value, { stringValue: "/v1/chat" })
+      for (const word of ["the-prompt", "the-header", "the-credential", "the-path", "the-query", "the-host", "the-agent", "the-model", Harness.adminPassword]) {
+        assert.notInclude(texts.join("\n"), word)
+      }
+      assert.include((yield* spans({ TOKENHUB_TRACE_PROMPTS: "true" })).join("\n"), "the-prompt")
+    }).pipe(Effect.scoped), 20_000)
 
   it.effect("refuse a wrong endpoint with one line", () =>
     Effect.gen(function*() {

@@ -103,13 +103,11 @@ export const LogHttp = HttpApiBuilder.group(
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
       .handle("backup", () =>
         Effect.gen(function*() {
-          const file = yield* record(backup.file, ({ length }) => ({
-            action: "backup.create",
-            target: "database",
-            after: { bytes: length }
-          }))
+          // Not recorded in one with the copy, which whoever asked may leave.
+          const file = yield* backup.file
+          yield* record(Effect.void, () => ({ action: "backup.create", target: "database", after: { bytes: file.bytes } }))
           const headers = fileHeaders("tokenhub", "db", yield* Clock.currentTimeMillis)
-          return HttpServerResponse.uint8Array(file, { contentType: "application/vnd.sqlite3", headers })
+          return HttpServerResponse.stream(file.content, { contentType: "application/vnd.sqlite3", contentLength: file.bytes, headers })
         }).pipe(Effect.catch(ErrorEnvelope.respond)))
   })
 )

@@ -1,6 +1,6 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Context, Effect, Stream } from "effect"
-import { writeFileSync } from "node:fs"
+import { existsSync, writeFileSync } from "node:fs"
 import { join } from "node:path"
 import type { RequestRow } from "../../../src/account/Ledger.ts"
 import { Ledger } from "../../../src/account/Ledger.ts"
@@ -294,11 +294,12 @@ layer(AdminHub.layer(), { excludeTestServices: true })("the rest of the log", (i
 })
 
 describe("/admin/backup", () => {
-  it.live("gives a file on which another TokenHub starts with everything in it", () =>
+  it.live("gives a file that takes the old one's place: the next start has everything that was in it, and nothing later", () =>
     Effect.gen(function*() {
       const fake = yield* FakeProvider.scoped()
       const key = "sk-backup-0123456789abcdef"
-      const hub = yield* Harness.start()
+      const folder = yield* Harness.folder
+      const hub = yield* Harness.start({ folder })
       yield* Effect.promise(() => hub.admin("POST", "/providers", { name: "kept", provider_type: "openai", api_key: key, base_url: fake.url("openai") }))
       yield* Effect.promise(() => hub.admin("POST", "/models", { name: "kept-model", provider: "kept", upstream_name: "gpt-4o", context_size: 8000, weight: 1 }))
       const client = yield* Effect.promise(() => hub.admin("POST", "/keys", { name: "kept" }))
@@ -311,12 +312,16 @@ describe("/admin/backup", () => {
       assert.strictEqual(response.headers.get("content-type"), "application/vnd.sqlite3")
       assert.match(response.headers.get("content-disposition") ?? "", /^attachment; filename="tokenhub-\d{8}T\d{6}Z\.db"$/)
       const bytes = Buffer.from(yield* Effect.promise(() => response.arrayBuffer()))
+      assert.strictEqual(response.headers.get("content-length"), String(bytes.length))
       assert.isFalse(bytes.includes(key))
+      yield* Effect.promise(() => hub.admin("POST", "/models", { name: "later", provider: "kept", upstream_name: "gpt-4o", context_size: 8000, weight: 1 }))
 
-      const folder = yield* Harness.folder
+      yield* hub.stop
+      assert.isFalse(existsSync(join(folder, "tokenhub.db-wal")))
       yield* Effect.sync(() => writeFileSync(join(folder, "tokenhub.db"), bytes))
       const restored = yield* Harness.start({ folder })
       assert.strictEqual((yield* Effect.promise(() => restored.admin("GET", "/providers/kept"))).json.credential, "vault")
+      assert.strictEqual((yield* Effect.promise(() => restored.admin("GET", "/models/later"))).status, 404)
       assert.strictEqual((yield* Effect.promise(() => restored.admin("GET", `/requests/${answer.json.id}`))).json.cost_usd, answer.json.cost_usd)
       assert.strictEqual((yield* Effect.promise(() => restored.chat(chat, send))).status, 200)
       assert.strictEqual(fake.calls.at(-1)?.key, key)
