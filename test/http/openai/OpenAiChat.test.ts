@@ -425,14 +425,17 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/chat/comp
   })
 
   describe("what can't be had", () => {
-    test("is a 400 that names the field, unless the client can do without", async ({ client, hub }) => {
+    test("is a 400 that names the field, unless the client can do without", async ({ client, fake, hub }) => {
       const asked: Params = { seed: 7, logit_bias: { 50256: -100 } }
       const refused = await thrownBy(client.chat.completions.create({ model: "claude", messages: user("Hello"), ...asked }, { headers: noEscalation }))
       assert.instanceOf(refused, BadRequestError)
       assert.strictEqual(refused.param, "logit_bias")
       ok(await hub.post("/v1/chat/completions", { model: "claude", messages: user("Hello"), ...asked, tokenhub: { drop_unsupported: true } }))
-      const legacy = await hub.post("/v1/chat/completions", { model: "gpt", messages: user("Hello"), functions: [{ name: "f" }] })
-      assert.strictEqual(legacy.json.error.param, "functions")
+      const legacy = { messages: user("Hello"), functions: [{ name: "f" }] }
+      const elsewhere = await hub.post("/v1/chat/completions", { model: "claude", ...legacy }, { headers: noEscalation })
+      assert.deepStrictEqual([elsewhere.status, elsewhere.json.error.param], [400, "functions"])
+      ok(await hub.post("/v1/chat/completions", { model: "gpt", ...legacy }))
+      assert.deepInclude(fake.calls.at(-1)?.body, legacy)
     })
 
     test("says so by the exception of the SDK", async ({ client, hub }) => {

@@ -53,6 +53,29 @@ layer(upstreams, { excludeTestServices: true })("a client's own request", (it) =
         assert.deepStrictEqual(body, { ...own, model: "upstream-name", max_tokens: 9 })
       }))
 
+    it.effect("goes without thoughts and marks for a cache at a vendor that refuses them, and with all the rest", () =>
+      Effect.gen(function*() {
+        const assistant = { role: "assistant", content: "Yes", reasoning_content: "hm", reasoning_details: [], mood: 1 }
+        const messages = [{ role: "user", content: [{ type: "text", text: "Hi", cache_control: { type: "ephemeral" }, tint: 1 }] }, assistant]
+        const asked = request({
+          messages: [
+            { role: "user", content: [{ type: "text", text: "Hi", cacheControl: { type: "ephemeral" } }] },
+            { role: "assistant", content: [{ type: "reasoning", text: "hm" }, { type: "text", text: "Yes" }] }
+          ]
+        }, { ...own, messages })
+        const { body } = yield* sent("openai", asked)
+        assert.deepStrictEqual(body, {
+          ...own,
+          model: "upstream-name",
+          messages: [
+            { role: "user", content: [{ type: "text", text: "Hi", tint: 1 }] },
+            { role: "assistant", content: "Yes", mood: 1 }
+          ]
+        })
+        const openRouter = yield* sent("openrouter", asked)
+        assert.deepNestedPropertyVal(openRouter.body, "messages", messages)
+      }))
+
     it.effect("goes in the canonical form where the vendor departs from the protocol", () =>
       Effect.gen(function*() {
         const developer = request({ messages: [{ role: "developer", content: [{ type: "text", text: "Be brief" }] }, ...ask("Hi").messages] })
