@@ -98,7 +98,7 @@ const vendors: ReadonlyArray<Vendor> = [
   },
   compatible("azure-openai", "Azure OpenAI", null, openAiQuirks, { credential: { header: "api-key" } }, openAiVectors),
   compatible("mistral", "Mistral", "https://api.mistral.ai/v1", {
-    lacks: ["top_k", "logprobs", "files", "reasoning", "names"],
+    lacks: ["top_k", "logprobs", "files", "reasoning", "names", "prefill"],
     seed: "random_seed",
     streamOptions: false,
     user: false,
@@ -109,7 +109,7 @@ const vendors: ReadonlyArray<Vendor> = [
     maxTokens: "max_completion_tokens"
   }, {}, null),
   compatible("deepseek", "DeepSeek", "https://api.deepseek.com/v1", {
-    lacks: ["top_k", "seed", "choices", "json_schema", "serial_tool_calls", ...textOnly],
+    lacks: ["top_k", "seed", "choices", "json_schema", "serial_tool_calls", "prefill", ...textOnly],
     reasoningBack: "reasoning_content",
     user: false
   }, {}, null),
@@ -120,10 +120,10 @@ const vendors: ReadonlyArray<Vendor> = [
     reasoning: "reasoning",
     reasoningBack: "reasoning_details"
   }),
-  compatible("xai", "xAI", "https://api.x.ai/v1", { lacks: ["top_k", ...noMedia] }, {}, null),
+  compatible("xai", "xAI", "https://api.x.ai/v1", { lacks: ["top_k", "prefill", ...noMedia] }, {}, null),
   compatible("fireworks", "Fireworks", "https://api.fireworks.ai/inference/v1", { lacks: noMedia }),
   compatible("perplexity", "Perplexity", "https://api.perplexity.ai", {
-    lacks: ["tools", "choices", "seed", "logprobs", "audio", "files"],
+    lacks: ["tools", "choices", "seed", "logprobs", "audio", "files", "prefill"],
     streamOptions: false,
     user: false,
     modelsPath: null

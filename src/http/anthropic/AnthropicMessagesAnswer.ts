@@ -100,7 +100,8 @@ const fields: { readonly [param: string]: string } = {
   parallel_tool_calls: "tool_choice.disable_parallel_tool_use",
   reasoning_effort: "thinking",
   response_format: "output_config.format",
-  stop: "stop_sequences"
+  stop: "stop_sequences",
+  user: "metadata.user_id"
 }
 
 /** A failure in Anthropic's envelope; TokenHub's own facts stand beside its two. */

@@ -47,11 +47,18 @@ const hints: ReadonlySet<string> = new Set([
   "metadata",
   "prediction",
   "prompt_cache_key",
+  "prompt_cache_options",
   "prompt_cache_retention",
   "safety_identifier",
   "service_tier",
   "store"
 ])
+
+/** OpenAI's own defaults, which ask for nothing. */
+const isUsual = (name: string, value: unknown): boolean =>
+  (name === "modalities" && Array.isArray(value) && value.length === 1 && value[0] === "text")
+  || (name === "verbosity" && value === "medium")
+  || (name === "logit_bias" && typeof value === "object" && value !== null && Object.keys(value).length === 0)
 
 const extraOf = (body: Json, own: ReadonlySet<string>): Pick<ChatRequest, "extra"> => {
   const fields = Object.entries(body).filter(([name, value]) => !own.has(name) && value !== null)
@@ -60,7 +67,7 @@ const extraOf = (body: Json, own: ReadonlySet<string>): Pick<ChatRequest, "extra
     extra: {
       protocol,
       fields: Object.fromEntries(fields),
-      needed: fields.map(([name]) => name).filter((name) => !hints.has(name))
+      needed: fields.filter(([name, value]) => !hints.has(name) && !isUsual(name, value)).map(([name]) => name)
     }
   }
 }
@@ -70,7 +77,7 @@ const parametersOf = (wire: Wire, aside: ReadonlySet<string>): Omit<ChatRequest,
   ...defined("temperature", wire.temperature),
   ...defined("topP", wire.top_p),
   ...defined("topK", wire.top_k),
-  ...defined("stop", typeof wire.stop === "string" ? [wire.stop] : wire.stop),
+  ...defined("stop", typeof wire.stop === "string" ? [wire.stop] : someOf(wire.stop)),
   ...defined("seed", wire.seed),
   ...defined("frequencyPenalty", wire.frequency_penalty),
   ...defined("presencePenalty", wire.presence_penalty),
@@ -86,7 +93,7 @@ const parametersOf = (wire: Wire, aside: ReadonlySet<string>): Omit<ChatRequest,
 })
 
 /** An empty list is as good as none, and vendors refuse it. */
-const someOf = <A>(list: ReadonlyArray<A> | undefined): ReadonlyArray<A> | undefined => (list === undefined || list.length === 0 ? undefined : list)
+const someOf = <A>(list: ReadonlyArray<A> | null | undefined): ReadonlyArray<A> | undefined => (list?.length ?? 0) === 0 ? undefined : list ?? undefined
 
 const toolOf = ({ function: { description, name, parameters, strict } }: NonNullable<Wire["tools"]>[number]): Tool => ({
   name,

@@ -32,6 +32,7 @@ import { collector, completionOf, endOf, finishOf, interrupted } from "./Collect
 import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
 import { codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
+import { lacksAt } from "./OpenAiModel.ts"
 import type { Protocol } from "./Protocol.ts"
 
 // --- wire types
@@ -63,7 +64,7 @@ export interface Quirks {
 }
 
 export const openAiQuirks: Quirks = {
-  lacks: ["top_k", "files_by_url"],
+  lacks: ["top_k", "files_by_url", "prefill"],
   maxTokens: "max_completion_tokens",
   seed: "seed",
   streamOptions: true,
@@ -237,7 +238,7 @@ const bodyOut = (call: ProviderCall, quirks: Quirks, stream: boolean): Json => {
     temperature: request.temperature,
     top_p: request.topP,
     top_k: request.topK,
-    stop: request.stop,
+    stop: request.stop?.length === 0 ? undefined : request.stop,
     [quirks.seed]: request.seed,
     frequency_penalty: request.frequencyPenalty,
     presence_penalty: request.presencePenalty,
@@ -306,6 +307,23 @@ const rewrite = (quirks: Quirks): NonNullable<Protocol["rewrite"]> => (call, bod
     ...(hasOwnFields(call.request) ? { messages: ownMessages(body["messages"], quirks) } : {}),
     ...present({ [quirks.maxTokens]: max_completion_tokens ?? max_tokens }),
     ...(stream && quirks.streamOptions ? { stream_options: { ...objectOf(stream_options), include_usage: true } } : {})
+  }
+}
+
+/** Fields by which the vendor may name one that the client gave in another protocol; places in messages are not the client's. */
+const fieldOf = (param: string): string => {
+  const [head = "", second = ""] = param.split(/[.[\]]+/)
+  switch (head) {
+    case "max_completion_tokens":
+      return "max_tokens"
+    case "random_seed":
+      return "seed"
+    case "reasoning":
+      return "reasoning_effort"
+    case "tools":
+      return /^\d+$/.test(second) ? `tools[${second}]` : "tools"
+    default:
+      return head
   }
 }
 
@@ -578,6 +596,8 @@ export const openAiChat = (vendor: string, quirks: Quirks): Protocol => ({
   name: protocol,
   vendor,
   lacks: quirks.lacks,
+  lacksAt: ({ request, upstreamModel }) => lacksAt(upstreamModel, request),
+  fieldOf,
   request: (call, stream, native) => ({ path: "/chat/completions", body: native ?? bodyOut(call, quirks, stream), apiKey: call.apiKey, errors }),
   rewrite: rewrite(quirks),
   answerIn,

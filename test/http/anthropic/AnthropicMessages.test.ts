@@ -350,6 +350,25 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/messages"
     })
   })
 
+  test("an answer that the client began goes on at whom it can, and is a 400 elsewhere", async ({ fake, hub }) => {
+    const begun = { max_tokens: 100, system: "Be brief.", messages: [...user("Name the sun"), { role: "assistant", content: "It is (" }] }
+    const refused = await raw(hub, { ...begun, model: "gpt" }, noEscalation)
+    assert.strictEqual(refused.status, 400, refused.text)
+    assert.strictEqual(JSON.parse(refused.text).error.param, "messages[1]")
+    assert.strictEqual((await raw(hub, { ...begun, model: "claude" }, noEscalation)).status, 200)
+    assert.strictEqual((await raw(hub, { ...begun, model: "gpt", tokenhub: { drop_unsupported: true } }, noEscalation)).status, 200)
+    assert.deepNestedPropertyVal(fake.calls.at(-1)?.body, "messages[2]", { role: "assistant", content: "It is (" })
+  })
+
+  test("a field that the provider complains of has Anthropic's name", async ({ fake, hub }) => {
+    const rows = [["gpt", "max_completion_tokens", "max_tokens"], ["gpt", "user", "metadata.user_id"], ["gpt", "stop", "stop_sequences"], ["claude", "messages.0.content", "messages.0.content"]] as const
+    for (const [model, param, named] of rows) {
+      fake.script({}, { error: { kind: "invalid_request", param, message: `${param}: bad` } })
+      const { text } = await raw(hub, { model, max_tokens: 10, messages: user("Hi") }, noEscalation)
+      assert.strictEqual(JSON.parse(text).error.param, named)
+    }
+  })
+
   describe("errors", () => {
     test("are Anthropic's envelope, whatever went wrong", async ({ client, hub }) => {
       const rows = [

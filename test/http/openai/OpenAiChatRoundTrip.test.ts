@@ -125,7 +125,7 @@ const requestOf = (drawn: typeof Drawn.Type): ChatRequest => ({
   seed: 7,
   frequencyPenalty: 0.1,
   presencePenalty: -0.1,
-  stop: drawn.stop,
+  ...(drawn.stop.length === 0 ? {} : { stop: drawn.stop }),
   n: drawn.n,
   ...(drawn.logprobs ? { logprobs: true, topLogprobs: 3 } : {}),
   tools: [{ name: "look", description: "Looks", parameters: { type: "object" }, ...(drawn.strict === null ? {} : { strict: drawn.strict }) }],

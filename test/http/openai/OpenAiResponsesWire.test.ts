@@ -240,10 +240,13 @@ describe("OpenAI's Responses API as a door", () => {
       tools: [{ type: "function", name: "f", parameters: null, strict: null }, { type: "mcp", server_label: "x" }],
       tool_choice: { type: "mcp" },
       text: { verbosity: "high" },
-      max_tool_calls: 3
+      max_tool_calls: 3,
+      stop: ["END"],
+      service_tier: "flex"
     }
     const { chat } = decoded(body)
-    assert.deepStrictEqual(chat.unraised, ["input[0].content[1]", "input[1]", "tools[1]", "tool_choice", "text.verbosity", "max_tool_calls"])
+    assert.deepStrictEqual(chat.unraised, ["input[0].content[1]", "input[1]", "tools[1]", "tool_choice", "text.verbosity"])
+    assert.deepStrictEqual(chat.extra?.needed, ["max_tool_calls", "stop"])
     assert.deepStrictEqual(chat.native?.body, body)
     assert.deepStrictEqual(chat.messages, ask("Hi").messages)
   })

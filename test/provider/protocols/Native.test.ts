@@ -18,7 +18,7 @@ const sent = (providerType: string, chat: ChatRequest, stream = false) =>
   Effect.gen(function*() {
     const fake = yield* Fake
     fake.reset()
-    const vendor = providerType === "anthropic" ? "anthropic" : "openai"
+    const vendor = providerType === "anthropic" || providerType === "openai" ? providerType : "compatible"
     const adapter = yield* adapterFor(providerType, fake.url(vendor))
     const call = callOf("upstream-name", chat)
     const items = stream ? yield* Stream.runCollect(adapter.stream(call)) : []

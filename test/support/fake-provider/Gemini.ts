@@ -1,10 +1,10 @@
 /** Google's Gemini API (v1beta): generateContent, streamGenerateContent, batchEmbedContents, countTokens and models. */
+import { check, field } from "./GeminiRules.ts"
 import type {
   Frame,
   Json,
   Lookup,
   Part,
-  Problem,
   ProblemFacts,
   ProblemKind,
   Prompt,
@@ -16,10 +16,6 @@ import type {
 import { argumentsText, hexOf, listOf, numberOf, objectOf, piecesOf, stringsOf, textOf, tokensOf, vectorOf } from "./Wire.ts"
 
 // --- request in
-
-/** The first of two spellings: protobuf JSON takes camelCase and snake_case. */
-const field = (object: Json, camel: string): unknown =>
-  object[camel] ?? object[camel.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]
 
 const partsText = (content: Json): string =>
   listOf(content["parts"]).map((part) => textOf(part["text"])).join("\n")
@@ -62,34 +58,6 @@ const read = (stream: boolean) => (body: Json, model: string | undefined, query:
     includeUsage: true,
     thinking: field(objectOf(field(config, "thinkingConfig")), "includeThoughts") === true,
     variant: stream && query.get("alt") !== "sse" ? "array" : "sse"
-  }
-}
-
-/** The request's fields; the API refuses any other. */
-const known = new Set([
-  "model", "contents", "tools", "toolConfig", "safetySettings", "systemInstruction", "generationConfig",
-  "cachedContent", "labels", "serviceTier", "store"
-].flatMap((name) => [name, name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]))
-
-const check = (body: Json): Problem | undefined => {
-  const unknown = Object.keys(body).find((name) => !known.has(name))
-  if (unknown !== undefined) {
-    return {
-      kind: "invalid_request",
-      message: `Invalid JSON payload received. Unknown name "${unknown}": Cannot find field.`
-    }
-  }
-  const contents = listOf(body["contents"])
-  if (contents.length === 0) {
-    return { kind: "invalid_request", message: "* GenerateContentRequest.contents: contents is not specified\n" }
-  }
-  if (contents.some((content) => !["user", "model", "function", ""].includes(textOf(content["role"])))) {
-    return { kind: "invalid_request", message: "Please use a valid role: user, model." }
-  }
-  const empty = contents.findIndex((content) => listOf(content["parts"]).length === 0)
-  return empty < 0 ? undefined : {
-    kind: "invalid_request",
-    message: `* GenerateContentRequest.contents[${empty}].parts: contents.parts must not be empty.\n`
   }
 }
 
@@ -179,7 +147,7 @@ const arrayItems = () => {
 
 const generate = (stream_: boolean): Protocol => ({
   read: read(stream_),
-  check,
+  check: (body, prompt) => check(body, prompt.model),
   answer,
   stream,
   errorEvent: (problem) => ({ stage: "content", data: problem }),

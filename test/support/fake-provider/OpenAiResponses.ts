@@ -2,8 +2,8 @@
  * OpenAI's Responses API: plain answers and its typed stream events, with text, reasoning summaries and function
  * calls.
  */
-import { missing } from "./OpenAiChat.ts"
-import type { Frame, Json, Part, Problem, Prompt, Protocol, Reply, Usage } from "./Wire.ts"
+import { check } from "./OpenAiResponsesRules.ts"
+import type { Frame, Json, Part, Prompt, Protocol, Reply, Usage } from "./Wire.ts"
 import { argumentsText, hexOf, isJson, listOf, numberOf, objectOf, piecesOf, textOf, tokensOf } from "./Wire.ts"
 
 // --- request in
@@ -37,9 +37,6 @@ const read = (body: Json): Prompt => {
     variant: "responses"
   }
 }
-
-const check = (body: Json, prompt: Prompt): Problem | undefined =>
-  prompt.model === "" ? missing("model") : "input" in body ? undefined : missing("input")
 
 // --- answer out
 
