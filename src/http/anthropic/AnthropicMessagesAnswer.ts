@@ -62,11 +62,12 @@ export const messageOf = ({ model, requestId }: AnswerFacts, usage: Json, fields
   model,
   content: [],
   container: null,
+  diagnostics: null,
   stop_reason: null,
   stop_sequence: null,
   stop_details: null,
   ...fields,
-  usage: { ...usage, cache_creation: null, inference_geo: null, service_tier: null }
+  usage: { ...usage, cache_creation: null, inference_geo: null, service_tier: null, speed: null }
 })
 
 /** The 200 body. */

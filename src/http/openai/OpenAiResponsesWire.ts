@@ -165,6 +165,10 @@ const opening: ReadonlySet<string> = new Set([
   "error"
 ])
 
-const hasContent = ({ event }: Frame): boolean => event !== undefined && !opening.has(event)
+/** Some servers leave the event's name to its data. */
+const hasContent = ({ data, event }: Frame): boolean => {
+  const name = event ?? /"type"\s*:\s*"([\w.]+)"/.exec(data)?.[1]
+  return name !== undefined && !opening.has(name)
+}
 
 export const openAiResponses: Door = { protocol, hasContent, decode, answer: answerOf, encoder, terminal: [] }

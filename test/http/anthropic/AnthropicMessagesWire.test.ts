@@ -24,6 +24,24 @@ const refusalOf = (body: object) => {
 }
 
 describe("a request to /v1/messages", () => {
+  it("says whether thoughts are to be read, and holds others to a schema that they can be held to", () => {
+    const asked = (more: object) => raise(bodyOf([user({ type: "text", text: "Hi" })], more)).chat
+    assert.deepStrictEqual(asked({ thinking: { type: "adaptive", display: "summarized" } }).reasoning, { thinking: "adaptive", shown: true })
+    assert.deepStrictEqual(asked({ thinking: { type: "enabled", budget_tokens: 2048, display: "omitted" } }).reasoning, { budgetTokens: 2048, shown: false })
+    const formatted = (schema: object) => asked({ output_config: { format: { type: "json_schema", schema } } }).responseFormat
+    const schema = { type: "object", properties: { a: { type: "string" } }, required: ["a"], additionalProperties: false }
+    assert.deepStrictEqual(formatted(schema), { type: "json_schema", name: "answer", schema, strict: true })
+    assert.notProperty(formatted({ ...schema, required: [] }), "strict")
+  })
+
+  it("begins the answer where it ends with the assistant's words", () => {
+    const begun = (content: unknown) => raise(bodyOf([user({ type: "text", text: "Hi" }), { role: "assistant", content }])).chat.prefill
+    assert.strictEqual(begun("It is ("), true)
+    assert.strictEqual(begun([{ type: "text", text: "It is (" }]), true)
+    assert.isUndefined(begun(""))
+    assert.isUndefined(begun([{ type: "tool_use", id: "t", name: "f", input: {} }]))
+  })
+
   it("is raised field by field", () => {
     const { chat, media, model, stream } = raise(bodyOf([{ role: "user", content: "Hi" }, { role: "assistant", content: "Well," }], {
       system: [{ type: "text", text: "Be brief.", cache_control: { type: "ephemeral" } }],
@@ -573,11 +591,14 @@ describe("a stream", () => {
     ["content_block_start", "{\"content_block\":{\"type\":\"tool_use\"}}", true],
     ["content_block_delta", "{}", true],
     ["message_delta", "{}", true],
-    ["message_stop", "{}", true]
+    ["message_stop", "{}", true],
+    [undefined, "{\"type\":\"message_start\"}", false],
+    [undefined, "{\"type\": \"content_block_start\",\"content_block\":{\"type\":\"text\"}}", false],
+    [undefined, "{\"type\":\"content_block_delta\"}", true]
   ] as const
   for (const [event, data, content] of frames) {
     it(`of the provider's has ${content ? "" : "no "}content in ${event} ${data}`, () => {
-      assert.strictEqual(hasContent({ type: "frame", protocol: "anthropic-messages", event, data }), content)
+      assert.strictEqual(hasContent({ type: "frame", protocol: "anthropic-messages", data, ...(event === undefined ? {} : { event }) }), content)
     })
   }
 })

@@ -496,7 +496,20 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/chat/comp
       const page = async (query: string) => ok(await hub.get(`/v1/models${query}`, { headers }))
       const whole = await page("?limit=1000")
       assert.isFalse(whole.has_more)
-      assert.deepStrictEqual(whole.data[0], { type: "model", id: whole.first_id, display_name: whole.first_id, created_at: "1970-01-01T00:00:00Z" })
+      assert.deepStrictEqual(whole.data[0], {
+        type: "model",
+        id: whole.first_id,
+        display_name: whole.first_id,
+        created_at: "1970-01-01T00:00:00Z",
+        max_input_tokens: 100_000,
+        max_tokens: 4096,
+        lifecycle: "active",
+        capabilities: null,
+        line: null,
+        deprecated_at: null,
+        retires_at: null
+      })
+      assert.deepInclude(whole.data.at(-1), { max_input_tokens: null, max_tokens: null })
       const found: Array<string> = []
       for (let query = "?limit=2"; ;) {
         const { data, has_more, last_id } = await page(query)

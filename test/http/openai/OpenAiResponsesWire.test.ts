@@ -193,6 +193,59 @@ describe("OpenAI's Responses API as a door", () => {
     assert.strictEqual(json, "{}")
   })
 
+  it("an answer that was cut is incomplete in its last item too, whole or streamed", () => {
+    const content: ReadonlyArray<Part> = [
+      { type: "reasoning", text: "hm" },
+      text("Once upon a"),
+      { type: "tool_call", id: "call_1", name: "look", arguments: "{\"a\":" }
+    ]
+    for (const parts of [content, content.slice(0, 2), content.slice(0, 1)]) {
+      const result = resultOf(parts, { finishReason: "length" })
+      const expected = parts.map((_, i) => (i === parts.length - 1 ? "incomplete" : "completed"))
+      const streamed = parsed(door.encoder(facts, {}).end(result)).at(-1)?.response
+      for (const response of [door.answer(result, facts, {}), streamed ?? assert.fail()]) {
+        assert.deepInclude(response, { status: "incomplete", incomplete_details: { reason: "max_output_tokens" } })
+        assert.deepStrictEqual(Object(response["output"]).map(({ status }: Json) => status), expected)
+      }
+    }
+  })
+
+  it("what a function gives back beside texts and pictures goes to OpenAI as it came, and is named for the others", () => {
+    const output = [{ type: "input_text", text: "a" }, { type: "input_file", file_id: "file_1" }, { type: "input_image", image_url: "https://e.com/a" }]
+    const call = { type: "function_call", call_id: "c", name: "f", arguments: "{}" }
+    const body = { input: [call, { type: "function_call_output", call_id: "c", output }] }
+    const { chat } = decoded(body)
+    assert.deepStrictEqual(chat.unraised, ["input[1].output[1]"])
+    assert.deepStrictEqual(chat.native?.body, body)
+    assert.deepStrictEqual(chat.messages[1]?.content, [{
+      type: "tool_result",
+      toolCallId: "c",
+      content: [text("a"), { type: "image", source: { type: "url", url: "https://e.com/a" } }]
+    }])
+    const programs = { input: [{ type: "function_call_output", caller: { type: "program" }, output: "x" }] }
+    assert.deepStrictEqual(decoded({ ...programs, prompt: {} }).chat.unraised, ["input[0]"])
+  })
+
+  it("marks for a cache are raised, and whether thoughts are to be read", () => {
+    const mark = { mode: "explicit" }
+    const { chat } = decoded({
+      input: [{ role: "user", content: [{ type: "input_text", text: "a", prompt_cache_breakpoint: mark }] }],
+      reasoning: { summary: "auto" },
+      top_logprobs: 3
+    })
+    assert.deepStrictEqual(chat.messages[0]?.content, [{ ...text("a"), cacheControl: mark }])
+    assert.deepStrictEqual(chat.reasoning, { shown: true })
+    assert.notProperty(chat, "topLogprobs")
+    assert.deepStrictEqual(decoded({ input: "a", reasoning: { effort: "low" } }).chat.reasoning, { effort: "low" })
+  })
+
+  it("an event of the provider's own has content by its name, or by its data where it has none", () => {
+    const holds = (type: string, event?: string) =>
+      door.hasContent({ type: "frame", protocol: door.protocol, data: JSON.stringify({ type, sequence_number: 1 }), ...(event === undefined ? {} : { event }) })
+    for (const name of ["response.created", "response.output_item.added", "response.failed"]) assert.deepStrictEqual([holds(name, name), holds(name)], [false, false])
+    for (const name of ["response.output_text.delta", "response.completed", "response.new_kind.delta"]) assert.deepStrictEqual([holds(name, name), holds(name)], [true, true])
+  })
+
   it("thoughts of any vendor go to the client and come back as they were", () => {
     const thoughts: ReadonlyArray<Part> = [
       { type: "reasoning", text: "a", signature: "anthropic+signature==" },
