@@ -55,15 +55,24 @@ const jsonObject = (text: string): Json | undefined => {
   }
 }
 
-/** The parts of one message. A thought's signature belongs on what follows it; the thought itself is not asked for again. */
+const ownSignature = (part: Part): string | undefined => (part.type === "reasoning" ? unmarked("gemini", part.signature) : undefined)
+
+/**
+ * The parts of one message. A thought's signature belongs on what follows it, and the last before the first call on that: other
+ * protocols keep all thoughts in front of all words. The thought itself is not asked for again.
+ */
 const partsOut = (message: Message, names: ReadonlyMap<string, string>, signed: boolean): ReadonlyArray<Json> => {
+  const { content } = message
   const out: Array<Json> = []
+  const firstCall = content.findIndex(({ type }) => type === "tool_call")
+  const ofCall = content.slice(0, Math.max(0, firstCall)).findLast((part) => ownSignature(part) !== undefined)
   let signature: string | undefined
   let calls = 0
-  for (const part of message.content) {
-    const own = signature === undefined ? {} : { thoughtSignature: signature }
+  for (const [at, part] of content.entries()) {
+    const given = at === firstCall && ofCall !== undefined ? ownSignature(ofCall) : signature
+    const own = given === undefined ? {} : { thoughtSignature: given }
     if (part.type === "reasoning") {
-      signature = unmarked("gemini", part.signature) ?? signature
+      if (part !== ofCall) signature = ownSignature(part) ?? signature
       continue
     }
     signature = undefined

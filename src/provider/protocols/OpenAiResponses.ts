@@ -116,7 +116,8 @@ const assistantOut = (content: ReadonlyArray<Part>): ReadonlyArray<Json> => {
       }
     }
   }
-  return items
+  // OpenAI refuses thoughts that led to nothing.
+  return items.slice(0, items.findLastIndex(({ type }) => type !== "reasoning") + 1)
 }
 
 const messageOut = ({ content, role }: Message): ReadonlyArray<Json> => {

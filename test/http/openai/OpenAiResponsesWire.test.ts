@@ -58,7 +58,7 @@ const partOf = (part: typeof DrawnPart.Type): Part => {
   }
 }
 
-/** Messages as the protocol can say them: neighbouring assistant's ones are one, each tool message is one result. */
+/** Messages as the protocol can say them: neighbouring assistant's ones are one, a thought leads to something, each tool message is one result. */
 const conversation = (drawn: ReadonlyArray<typeof DrawnMessage.Type>): ReadonlyArray<Message> => {
   const messages: Array<{ role: Message["role"]; content: Array<Part> }> = [{ role: "user", content: [text("Hi")] }]
   for (const { parts, role } of drawn) {
@@ -76,6 +76,7 @@ const conversation = (drawn: ReadonlyArray<typeof DrawnMessage.Type>): ReadonlyA
       messages.push({ role, content: all.filter(({ type }) => type === "text" || type === "image" || type === "file") })
     }
   }
+  for (const { content, role } of messages) if (role === "assistant" && content.at(-1)?.type === "reasoning") content.push(text("So"))
   return messages
 }
 
@@ -182,6 +183,26 @@ describe("OpenAI's Responses API as a door", () => {
     assert.strictEqual(last?.type, "response.completed")
     const meaning = (response: Json | undefined) => decoded({ input: response?.["output"] ?? [], prompt: {} }).chat.messages
     assert.deepStrictEqual(meaning(last?.response), meaning(door.answer(result, facts, {})))
+  })
+
+  it.prop("a stream is read by OpenAI's reader as the answer that it was", [Schema.Array(DrawnDelta)], ([drawn]) => {
+    const deltas = deltasOf(drawn).filter((delta) => !isEmpty(delta))
+    const parts = collector()
+    for (const delta of deltas) parts.push(delta)
+    const encoder = door.encoder(facts, {})
+    const wire = [...deltas.flatMap((delta) => encoder.delta(delta)), ...encoder.end(resultOf(parts.parts()))]
+    const reader = upstream.reader(callOf("m"))()
+    const read = wire.flatMap(({ data, event = "" }) => {
+      const made = reader.event({ event, data: JSON.parse(data) })
+      return "fault" in made ? (deltas.length === 0 ? [] : assert.fail(made.message)) : made
+    })
+    if (deltas.length === 0) return
+    const end = read.at(-1)
+    const content = end?.type === "end" ? end.completion.content : assert.fail("no end")
+    const words = (all: ReadonlyArray<Part>, type: Part["type"]) => all.flatMap((part) => (part.type === type && "text" in part ? [part.text] : [])).join("")
+    for (const type of ["text", "refusal", "reasoning"] as const) assert.strictEqual(words(content, type), words(parts.parts(), type))
+    const calls = (all: ReadonlyArray<Part>) => all.flatMap((part) => (part.type === "tool_call" ? [[part.id, part.name, part.arguments || "{}"]] : []))
+    assert.deepStrictEqual(calls(content), calls(parts.parts()))
   })
 
   it("an answer that comes only at the end still has delta events, for arguments too", () => {

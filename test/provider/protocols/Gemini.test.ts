@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import type { Message } from "../../../src/domain/Chat.ts"
 import { text, textOf } from "../../../src/domain/Chat.ts"
 import { ask } from "../../support/Doubles.ts"
 import { afterTools, asJson, png, schema, weather, withImages, withTools } from "../Conversation.ts"
@@ -146,6 +147,25 @@ layer(harness, { excludeTestServices: true })("Gemini's generateContent", (it) =
         ])
       }).pipe(Effect.scoped))
   }
+
+  it.effect("the signature of a call finds it again where a protocol keeps thoughts in front of words", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const sign = (signature: string) => ({ type: "reasoning", text: "", signature: `gemini:${signature}` }) as const
+      const call = (id: string) => ({ type: "tool_call", id, name: "weather", arguments: "{}" }) as const
+      const result = (id: string): Message => ({ role: "tool", content: [{ type: "tool_result", toolCallId: id, content: [text("sunny")] }] })
+      const rows: ReadonlyArray<readonly [Message["content"], ReadonlyArray<string | undefined>]> = [
+        [[sign("c2ln"), text("Look"), call("a"), call("b")], [undefined, "c2ln", undefined]],
+        [[text("Look"), sign("c2ln"), call("a"), call("b")], [undefined, "c2ln", undefined]],
+        [[sign("dGV4dA=="), sign("c2ln"), text("Look"), call("a"), call("b")], ["dGV4dA==", "c2ln", undefined]],
+        [[sign("dGV4dA=="), text("Look"), sign("c2ln"), call("a"), sign("Yg=="), call("b")], ["dGV4dA==", "c2ln", "Yg=="]]
+      ]
+      for (const [content, expected] of rows) {
+        yield* adapter.complete(callOf("gemini-3-pro", { messages: [...ask("Hi").messages, { role: "assistant", content }, result("a"), result("b")] }))
+        const { contents: [, { parts }] } = Object(lastBody())
+        assert.deepStrictEqual(parts.map((part: { thoughtSignature?: string }) => part.thoughtSignature), expected)
+      }
+    }).pipe(Effect.scoped))
 
   it.effect("function calls and results go back by name, an error as an error", () =>
     Effect.gen(function*() {

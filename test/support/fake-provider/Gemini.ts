@@ -1,5 +1,5 @@
 /** Google's Gemini API (v1beta): generateContent, streamGenerateContent, batchEmbedContents, countTokens and models. */
-import { check, field } from "./GeminiRules.ts"
+import { check, field, isThirdGeneration } from "./GeminiRules.ts"
 import type {
   Frame,
   Json,
@@ -74,13 +74,20 @@ const usageBody = (usage: Usage): Json => ({
 
 const finishReason = { stop: "STOP", tool_calls: "STOP", length: "MAX_TOKENS", content_filter: "SAFETY" } as const
 
-const partOf = (part: Part, text: string): Json => {
+/** From the third generation on, the first call of an answer is signed. */
+const signed = ({ id, parts, prompt }: Reply, part: Part): Json =>
+  isThirdGeneration(prompt.model) && parts.find(({ type }) => type === "tool_call") === part
+    ? { thoughtSignature: Buffer.from(hexOf(`${id} signature`, 32)).toString("base64") }
+    : {}
+
+const partOf = (reply: Reply, part: Part, text: string): Json => {
   switch (part.type) {
     case "reasoning":
       return { text, thought: true, ...(part.signature === undefined ? {} : { thoughtSignature: part.signature }) }
     case "tool_call":
       return {
-        functionCall: { ...(part.id === undefined ? {} : { id: part.id }), name: part.name, args: argumentsOf(part) }
+        functionCall: { ...(part.id === undefined ? {} : { id: part.id }), name: part.name, args: argumentsOf(part) },
+        ...signed(reply, part)
       }
     default:
       return { text }
@@ -112,7 +119,7 @@ const body = (reply: Reply, parts: ReadonlyArray<Json>, finish: string | undefin
 const answer = (reply: Reply): Json =>
   body(
     reply,
-    reply.parts.map((part) => partOf(part, part.type === "tool_call" ? "" : part.text)),
+    reply.parts.map((part) => partOf(reply, part, part.type === "tool_call" ? "" : part.text)),
     finishReason[reply.finish],
     reply.usage
   )
@@ -125,7 +132,7 @@ function* stream(reply: Reply): Iterable<Frame> {
   for (const { last, part, text, tokens } of piecesOf(reply)) {
     if (part.type === "tool_call" && !last) continue
     const usage = { ...reply.usage, completion: tokens, reasoning: Math.min(tokens, reply.usage.reasoning) }
-    yield encode({ stage: "content", data: body(reply, [partOf(part, text)], undefined, usage), tokens })
+    yield encode({ stage: "content", data: body(reply, [partOf(reply, part, text)], undefined, usage), tokens })
   }
   yield encode({
     stage: "finish",

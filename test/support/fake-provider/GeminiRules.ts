@@ -59,7 +59,7 @@ const checkPart = (part: Json, at: string): Problem | undefined => {
   return kinds[0] === "inlineData" && !/^\w+\/[\w.+-]+$/.test(textOf(field(inline, "mimeType"))) ? invalid("Unable to process input: unsupported MIME type") : undefined
 }
 
-const thirdGeneration = /gemini-([3-9]|\d\d)/
+export const isThirdGeneration = (model: string): boolean => /gemini-([3-9]|\d\d)/.test(model)
 
 /** From the third generation on, the first call of each step of the current turn brings its signature back. */
 const unsigned = (contents: ReadonlyArray<Json>): boolean => {
@@ -89,7 +89,7 @@ const checkContents = (body: Json, model: string): Problem | undefined => {
       return invalid("Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.")
     }
     return unknownIn(content, fields.content, `contents[${i}]`) ?? firstIn(parts, (part, j) => checkPart(part, `contents[${i}].parts[${j}]`))
-  }) ?? (thirdGeneration.test(model) && unsigned(contents) ? invalid("Function call is missing a thought_signature in functionCall parts.") : undefined)
+  }) ?? (isThirdGeneration(model) && unsigned(contents) ? invalid("Function call is missing a thought_signature in functionCall parts.") : undefined)
 }
 
 // --- tools
@@ -156,7 +156,7 @@ const checkConfig = (config: Json, model: string, hasTools: boolean): Problem | 
   const topP = numberOf(field(config, "topP"))
   const limit = numberOf(field(config, "maxOutputTokens"))
   if (schema !== undefined && mime !== "application/json") return invalid("Response schema is only supported with response_mime_type application/json.")
-  if (hasTools && mime === "application/json" && !thirdGeneration.test(model) && model.startsWith("gemini-")) {
+  if (hasTools && mime === "application/json" && !isThirdGeneration(model) && model.startsWith("gemini-")) {
     return invalid("Function calling with a response mime type: 'application/json' is unsupported")
   }
   if (stringsOf(field(config, "stopSequences")).length > 5) return invalid("The number of stop sequences is limited to 5.")

@@ -34,7 +34,7 @@ const read = (body: Json): Prompt => {
     logprobs: undefined,
     includeUsage: true,
     thinking: "summary" in objectOf(body["reasoning"]),
-    variant: "responses"
+    variant: Array.isArray(body["include"]) && body["include"].includes("reasoning.encrypted_content") ? "sealed" : "responses"
   }
 }
 
@@ -53,7 +53,12 @@ const itemOf = (reply: Reply, part: Part, at: number, status: string): Json => {
   const empty = status === "in_progress"
   switch (part.type) {
     case "reasoning":
-      return { id: `rs_${id}`, type: "reasoning", summary: empty ? [] : [{ type: "summary_text", text: part.text }] }
+      return {
+        id: `rs_${id}`,
+        type: "reasoning",
+        summary: empty ? [] : [{ type: "summary_text", text: part.text }],
+        ...(reply.prompt.variant === "sealed" && !empty ? { encrypted_content: Buffer.from(hexOf(`${id} sealed`, 32)).toString("base64") } : {})
+      }
     case "tool_call":
       return {
         id: `fc_${id}`,

@@ -83,11 +83,21 @@ const checkCalls = (items: ReadonlyArray<Json>): Problem | undefined => {
   })
 }
 
+/** A thought leads to something of the assistant's. */
+const checkThoughts = (items: ReadonlyArray<Json>): Problem | undefined =>
+  firstIn(items, (item, i) => {
+    const next = items[i + 1]
+    const follows = next !== undefined && (next["type"] === "reasoning" || next["type"] === "function_call" || next["role"] === "assistant")
+    return item["type"] !== "reasoning" || follows
+      ? undefined
+      : invalid(`Item '${textOf(item["id"])}' of type 'reasoning' was provided without its required following item.`, "input", "invalid_request_error")
+  })
+
 const checkInput = ({ input, prompt }: Json): Problem | undefined => {
   if (input === undefined || input === null) return prompt === undefined ? missing("input") : undefined
   if (typeof input === "string") return undefined
   const items = listOf(input)
-  return items.length === 0 ? emptyArray("input") : firstIn(items, checkItem) ?? checkCalls(items)
+  return items.length === 0 ? emptyArray("input") : firstIn(items, checkItem) ?? checkCalls(items) ?? checkThoughts(items)
 }
 
 const checkTools = ({ tool_choice: choice, tools }: Json): Problem | undefined => {
