@@ -129,9 +129,16 @@ const promptOf = (wire: Api.CountTokensRequest, body: Json, unraised: Unraised):
   }
 }
 
+/** Thoughts that are to be forgotten are not sent to other vendors anyway; coding agents ask for that with every request. */
+const forgetsThoughts = (management: unknown): boolean =>
+  isRecord(management) && Array.isArray(management["edits"])
+  && management["edits"].every((edit: unknown) => isRecord(edit) && String(edit["type"]).startsWith("clear_thinking_"))
+
+const isHint = (name: string, value: unknown): boolean => hints.has(name) || (name === "context_management" && forgetsThoughts(value))
+
 const extraOf = (body: Json): Pick<ChatRequest, "extra"> => {
   const fields = Object.entries(body).filter(([name, value]) => !ownFields.has(name) && value !== null)
-  const needed = fields.map(([name]) => name).filter((name) => !hints.has(name))
+  const needed = fields.filter(([name, value]) => !isHint(name, value)).map(([name]) => name)
   if (fields.length === 0) return {}
   return { extra: { protocol, fields: Object.fromEntries(fields), ...(needed.length === 0 ? {} : { needed }) } }
 }

@@ -175,6 +175,13 @@ describe("a request to /v1/messages", () => {
     })
   })
 
+  it("needs no one who forgets thoughts, but one who forgets results of tools", () => {
+    const needed = (...types: ReadonlyArray<string>) =>
+      raise(bodyOf([user({ type: "text", text: "a" })], { context_management: { edits: types.map((type) => ({ type })) } })).chat.extra?.needed
+    assert.isUndefined(needed("clear_thinking_20251015"))
+    assert.deepStrictEqual(needed("clear_thinking_20251015", "clear_tool_uses_20250919"), ["context_management"])
+  })
+
   it("keeps its own JSON and the headers that say what it means", () => {
     const body = bodyOf([user({ type: "text", text: "a", future: 1 })], { future: { a: 1 } })
     assert.deepStrictEqual(raise(body, { "anthropic-beta": "b1,b2", "anthropic-version": "2023-06-01", authorization: "secret" }).chat.native, {

@@ -213,6 +213,19 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/chat/comp
       assert.hasAllKeys(JSON.parse(completion.choices[0]?.message.content ?? ""), ["city"])
     })
 
+    forEach("tells what a cache gave and took, and a refusal in its own place", async ({ client, fake }, model) => {
+      fake.script({}, { text: "Hi", usage: { prompt: 20, completion: 2, cached: 8, cacheWrite: 5 } })
+      const { usage } = await client.chat.completions.create({ model, messages: user("Hello") })
+      assert.deepInclude(usage?.prompt_tokens_details, { cached_tokens: 8 })
+      // The fake provider has OpenAI and Gemini count what a cache took among the rest.
+      if (model === "claude") assert.deepInclude(usage?.prompt_tokens_details, { cache_write_tokens: 5 })
+      if (model !== "gpt") return
+      fake.script({}, { refusal: "I can't" }, { refusal: "I can't" })
+      const whole = await client.chat.completions.create({ model, messages: user("Hello") })
+      const streamed = await client.chat.completions.stream({ model, messages: user("Hello") }).finalChatCompletion()
+      for (const { choices: [choice] } of [whole, streamed]) assert.deepInclude({ ...choice?.message }, { content: null, refusal: "I can't" })
+    })
+
     forEach("gives the reasoning, and its tokens", async ({ client, fake }, model) => {
       fake.script({ stream: false }, { reasoning: "Let me think", text: "42", usage: { prompt: 5, completion: 50, reasoning: 30 } })
       fake.script({ stream: true }, { reasoning: "Let me think", text: "42" })

@@ -132,6 +132,24 @@ layer(harness, { excludeTestServices: true })("OpenAI's Responses API", (it) => 
       }).pipe(Effect.scoped))
   }
 
+  it.effect("arguments that come only at the end are deltas all the same, and none twice", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const item = { type: "function_call", id: "fc_1", call_id: "call_1", name: "weather", arguments: "{\"city\":\"Oslo\"}" }
+      const added = { type: "response.output_item.added", output_index: 0, item: { ...item, arguments: "" } }
+      const piece = { type: "response.function_call_arguments.delta", output_index: 0, delta: item.arguments }
+      const done = { type: "response.function_call_arguments.done", output_index: 0, arguments: item.arguments }
+      const closed = { type: "response.output_item.done", output_index: 0, item }
+      const completed = { type: "response.completed", response: { status: "completed", output: [item] } }
+      for (const events of [[added, piece, done, closed], [added, done, closed], [added, closed], [closed], [added, piece]]) {
+        const body = [...events, completed].map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join("")
+        fake.script(model, { raw: { headers: { "content-type": "text/event-stream" }, body } })
+        const { completion, deltas } = yield* collect(adapter, callOf(model))
+        assert.deepStrictEqual(completion.content, [{ type: "tool_call", id: "call_1", name: "weather", arguments: item.arguments }])
+        assert.strictEqual(deltas.map((delta) => (delta.type === "tool_call" ? delta.arguments : "")).join(""), item.arguments)
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("tool calls and results go back as items", () =>
     Effect.gen(function*() {
       const { adapter, lastBody } = yield* start
