@@ -6,6 +6,7 @@ import { Result, Schema } from "effect"
 import type { ChatRequest, Frame, Message, ResponseFormat, Tool, ToolChoice } from "../../domain/Chat.ts"
 import { text } from "../../domain/Chat.ts"
 import { InvalidRequest } from "../../domain/RequestError.ts"
+import { isStrict } from "../../domain/StrictSchema.ts"
 import type { Door, DoorCall, Json } from "../Door.ts"
 import { defined, mapped } from "../Json.ts"
 import type { Format, Tool as WireTool } from "./OpenAiResponsesApi.ts"
@@ -102,11 +103,12 @@ const nameOf = (name: string | null | undefined, param: string): string => {
   throw new InvalidRequest({ message: `${param}: is required`, param })
 }
 
+/** Unsaid, `strict` is true here for a schema that can be kept to. */
 const toolOf = ({ description, name, parameters, strict }: WireTool): Tool => ({
   name: nameOf(name, "tools.name"),
   ...defined("description", description),
   ...defined("parameters", parameters),
-  ...defined("strict", strict)
+  ...defined("strict", strict ?? (isStrict(parameters) ? true : undefined))
 })
 
 const choiceOf = (choice: NonNullable<ResponseRequest["tool_choice"]>): ToolChoice | undefined =>

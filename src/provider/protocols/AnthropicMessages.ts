@@ -222,11 +222,14 @@ const displayOf = (reasoning: Reasoning, { quiet }: ClaudeModel): Json => {
   return shown === undefined ? {} : { display: shown ? "summarized" : "omitted" }
 }
 
-/** An effort is cut to what the output limit leaves; a budget goes out as it was asked for. */
+/** What of the output limit an effort may spend on thinking: a quarter is left for the answer. */
+const shareOf = (maxTokens: number): number => Math.min(Math.max(leastBudget, Math.floor(maxTokens * 0.75)), maxTokens - 1)
+
+/** An effort is cut to its share of the output limit; a budget goes out as it was asked for. */
 const budgetedOut = (reasoning: Reasoning, maxTokens: number, model: ClaudeModel): unknown => {
   const asked = budgetOf(reasoning)
   if (asked === undefined) return undefined
-  const budget = reasoning?.budgetTokens ?? Math.min(asked, maxTokens - 1)
+  const budget = reasoning?.budgetTokens ?? Math.min(asked, shareOf(maxTokens))
   return budget < leastBudget && reasoning?.budgetTokens === undefined
     ? undefined
     : { type: "enabled", budget_tokens: budget, ...displayOf(reasoning, model) }

@@ -260,6 +260,15 @@ describe("OpenAI's Responses API as a door", () => {
     assert.deepStrictEqual(decoded({ input: "a", reasoning: { effort: "low" } }).chat.reasoning, { effort: "low" })
   })
 
+  it("a function that says nothing of strict is kept to its schema where that can be kept to", () => {
+    const strictOf = (tool: object) => decoded({ input: "Hi", tools: [{ type: "function", name: "f", ...tool }] }).chat.tools?.[0]?.strict
+    const schema = { type: "object", properties: { a: { type: "string" } }, required: ["a"], additionalProperties: false }
+    assert.strictEqual(strictOf({ parameters: schema }), true)
+    assert.strictEqual(strictOf({ parameters: schema, strict: null }), true)
+    assert.strictEqual(strictOf({ parameters: schema, strict: false }), false)
+    assert.isUndefined(strictOf({ parameters: { ...schema, required: [] } }))
+  })
+
   it("an event of the provider's own has content by its name, or by its data where it has none", () => {
     const holds = (type: string, event?: string) =>
       door.hasContent({ type: "frame", protocol: door.protocol, data: JSON.stringify({ type, sequence_number: 1 }), ...(event === undefined ? {} : { event }) })

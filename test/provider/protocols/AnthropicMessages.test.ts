@@ -85,7 +85,11 @@ layer(harness, { excludeTestServices: true })("Anthropic's messages", (it) => {
       yield* adapter.complete(callOf(model, "Hi", { maxOutputTokens: 321 }))
       assert.deepInclude(lastBody(), { max_tokens: 321 })
       yield* adapter.complete(callOf(model, { ...ask("Hi"), reasoning: { effort: "high" } }, { maxOutputTokens: 3000 }))
-      assert.deepInclude(lastBody(), { max_tokens: 3000, thinking: { type: "enabled", budget_tokens: 2999 } })
+      assert.deepInclude(lastBody(), { max_tokens: 3000, thinking: { type: "enabled", budget_tokens: 2250 } })
+      yield* adapter.complete(callOf(model, { ...ask("Hi"), reasoning: { effort: "high" } }, { maxOutputTokens: 1100 }))
+      assert.deepInclude(lastBody(), { thinking: { type: "enabled", budget_tokens: 1024 } })
+      yield* adapter.complete(callOf(model, { ...ask("Hi"), reasoning: { effort: "high" } }, { maxOutputTokens: 1024 }))
+      assert.notProperty(lastBody(), "thinking")
     }).pipe(Effect.scoped))
 
   for (const stream of [false, true]) {
@@ -141,7 +145,7 @@ layer(harness, { excludeTestServices: true })("Anthropic's messages", (it) => {
     Effect.gen(function*() {
       const { adapter, lastBody } = yield* start
       const rows = [
-        ["claude-haiku-4-5", "high", { type: "enabled", budget_tokens: 24_576 }, undefined],
+        ["claude-haiku-4-5", "high", { type: "enabled", budget_tokens: 22_500 }, undefined],
         ["claude-haiku-4-5", "none", undefined, undefined],
         ["claude-opus-4-6", "xhigh", { type: "adaptive" }, { effort: "high" }],
         ["claude-opus-4-7", "xhigh", { type: "adaptive", display: "summarized" }, { effort: "xhigh" }],
