@@ -1,6 +1,7 @@
 /** Writes the parts of README.md and of docs/CLIENTS.md that are made from the code: `npm run docs`. */
 import { readFileSync, writeFileSync } from "node:fs"
 import { variables } from "../src/Settings.ts"
+import { markdown as fieldTables } from "../test/matrix/Fields.ts"
 import { markdown as clientTables } from "../test/matrix/Table.ts"
 
 const cell = (text: string): string => text.replaceAll("|", "\\|")
@@ -22,8 +23,11 @@ const filled = (name: string, text: string) => (page: string): string =>
 /** The README with its generated part made anew. */
 export const generated = filled("variables", variableTable)
 
-/** docs/CLIENTS.md with its generated part made anew. */
-export const generatedClients = filled("clients", clientTables)
+const filledClients = filled("clients", clientTables)
+const filledFields = filled("fields", fieldTables)
+
+/** docs/CLIENTS.md with its generated parts made anew. */
+export const generatedClients = (page: string): string => filledFields(filledClients(page))
 
 if (import.meta.main) {
   for (const [file, make] of [["README.md", generated], ["docs/CLIENTS.md", generatedClients]] as const) {

@@ -78,12 +78,14 @@ export type ResponseFormat =
 
 export interface ChatRequest {
   readonly messages: ReadonlyArray<Message>
+  /** How many of them stand before the first that the client counts as a message of its own, as instructions do that have a field. */
+  readonly unnumbered?: number
   /** The most completion tokens that the answer may have; absent: the model's own default. */
   readonly maxTokens?: number
   readonly temperature?: number
   readonly topP?: number
   readonly topK?: number
-  readonly stop?: ReadonlyArray<string>
+  readonly stop?: ReadonlyArray<string> | undefined
   readonly seed?: number
   readonly frequencyPenalty?: number
   readonly presencePenalty?: number
@@ -103,7 +105,11 @@ export interface ChatRequest {
      * effort is for the answer as a whole. Absent: the effort or the budget asks for it.
      */
     readonly thinking?: "adaptive" | "disabled" | "unset"
+    /** Whether the client wants to read what the model thought; absent: it does not say. */
+    readonly shown?: boolean
   }
+  /** The last message, the assistant's, is the beginning of the answer, which goes on from its last character. */
+  readonly prefill?: boolean
   /** The end user, as the client names it to the vendor. */
   readonly user?: string
   /**

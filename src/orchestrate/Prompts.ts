@@ -108,6 +108,8 @@ wrong. Do not mention the draft, the critique or this message.`
 /** The request that asks the planner for a better draft: the client's own, with tools, parts and parameters, and one message more. */
 export const refine = (request: ChatRequest, draft: ReadonlyArray<Part>, critiqueText: string, fence: Fence): ChatRequest => ({
   ...request,
+  // The conversation ends in a question now, and no longer in an answer that was begun.
+  prefill: false,
   messages: [...request.messages, { role: "user", content: [refinerText(draft, critiqueText, fence)] }]
 })
 

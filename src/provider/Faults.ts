@@ -21,6 +21,7 @@ export interface Pattern {
   /** Tried on the code and on the type. */
   readonly code?: RegExp
   readonly message?: RegExp
+  readonly param?: RegExp
 }
 
 /** How a protocol reads its errors: the body's facts, and the table of what they mean; the first match wins. */
@@ -55,7 +56,8 @@ export const faultOfStatus = (status: number): Fault =>
 const matches = (pattern: Pattern, status: number, error: VendorError): boolean =>
   (pattern.status === undefined || pattern.status.includes(status)) &&
   (pattern.code === undefined || pattern.code.test(error.code ?? "") || pattern.code.test(error.type ?? "")) &&
-  (pattern.message === undefined || pattern.message.test(error.message ?? ""))
+  (pattern.message === undefined || pattern.message.test(error.message ?? "")) &&
+  (pattern.param === undefined || pattern.param.test(error.param ?? ""))
 
 /** The longest wait that an upstream may ask for (FAULTS.md row 12), in milliseconds. */
 const longestRetryAfterMs = 60_000

@@ -31,7 +31,7 @@ interface Vendor extends Omit<ProviderType, "make"> {
 const bearer: Credential = { header: "authorization", scheme: "Bearer" }
 
 /** What most vendors that took OpenAI's protocol over have in common. */
-const commonQuirks: Quirks = { ...openAiQuirks, maxTokens: "max_tokens", developerRole: false, nulls: false }
+const commonQuirks: Quirks = { ...openAiQuirks, maxTokens: "max_tokens", developerRole: false, cacheMark: null, nulls: false }
 
 /** What most of them have in common where they make embeddings. */
 const commonEmbeddings: EmbeddingQuirks = { base64: false, dimensions: "dimensions", user: false }
@@ -98,30 +98,32 @@ const vendors: ReadonlyArray<Vendor> = [
   },
   compatible("azure-openai", "Azure OpenAI", null, openAiQuirks, { credential: { header: "api-key" } }, openAiVectors),
   compatible("mistral", "Mistral", "https://api.mistral.ai/v1", {
-    lacks: ["top_k", "logprobs", "files", "reasoning", "names"],
+    lacks: ["top_k", "logprobs", "files", "reasoning", "names", "prefill"],
     seed: "random_seed",
     streamOptions: false,
-    user: false
+    user: false,
+    callIds: { pattern: /^[a-zA-Z0-9]{9}$/, longest: 9 }
   }, {}, { dimensions: "output_dimension" }),
   compatible("groq", "Groq", "https://api.groq.com/openai/v1", {
     lacks: ["top_k", "logprobs", "choices", ...noMedia],
     maxTokens: "max_completion_tokens"
   }, {}, null),
   compatible("deepseek", "DeepSeek", "https://api.deepseek.com/v1", {
-    lacks: ["top_k", "seed", "choices", "json_schema", "serial_tool_calls", ...textOnly],
-    reasoningBack: true,
+    lacks: ["top_k", "seed", "choices", "json_schema", "serial_tool_calls", "prefill", ...textOnly],
+    reasoningBack: "reasoning_content",
     user: false
   }, {}, null),
   compatible("together", "Together", "https://api.together.xyz/v1", { lacks: ["logprobs", ...noMedia], user: false }),
   compatible("openrouter", "OpenRouter", "https://openrouter.ai/api/v1", {
     lacks: ["choices", "files_by_url"],
-    cacheControl: true,
-    reasoning: "reasoning"
+    cacheMark: "cache_control",
+    reasoning: "reasoning",
+    reasoningBack: "reasoning_details"
   }),
-  compatible("xai", "xAI", "https://api.x.ai/v1", { lacks: ["top_k", ...noMedia] }, {}, null),
+  compatible("xai", "xAI", "https://api.x.ai/v1", { lacks: ["top_k", "prefill", ...noMedia] }, {}, null),
   compatible("fireworks", "Fireworks", "https://api.fireworks.ai/inference/v1", { lacks: noMedia }),
   compatible("perplexity", "Perplexity", "https://api.perplexity.ai", {
-    lacks: ["tools", "choices", "seed", "logprobs", "audio", "files"],
+    lacks: ["tools", "choices", "seed", "logprobs", "audio", "files", "prefill"],
     streamOptions: false,
     user: false,
     modelsPath: null

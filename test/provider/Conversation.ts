@@ -3,7 +3,7 @@ import type { ChatRequest } from "../../src/domain/Chat.ts"
 import { text } from "../../src/domain/Chat.ts"
 import { ask } from "../support/Doubles.ts"
 
-const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"] }
+const parameters = { type: "object", properties: { city: { type: "string" } }, required: ["city"], additionalProperties: false }
 
 export const weather = { name: "weather", description: "The weather of a city", parameters }
 export const clock = { name: "clock", description: "The time in a city", parameters }

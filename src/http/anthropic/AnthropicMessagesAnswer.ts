@@ -62,11 +62,12 @@ export const messageOf = ({ model, requestId }: AnswerFacts, usage: Json, fields
   model,
   content: [],
   container: null,
+  diagnostics: null,
   stop_reason: null,
   stop_sequence: null,
   stop_details: null,
   ...fields,
-  usage: { ...usage, cache_creation: null, inference_geo: null, service_tier: null }
+  usage: { ...usage, cache_creation: null, inference_geo: null, service_tier: null, speed: null }
 })
 
 /** The 200 body. */
@@ -100,7 +101,8 @@ const fields: { readonly [param: string]: string } = {
   parallel_tool_calls: "tool_choice.disable_parallel_tool_use",
   reasoning_effort: "thinking",
   response_format: "output_config.format",
-  stop: "stop_sequences"
+  stop: "stop_sequences",
+  user: "metadata.user_id"
 }
 
 /** A failure in Anthropic's envelope; TokenHub's own facts stand beside its two. */

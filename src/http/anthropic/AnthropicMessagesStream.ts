@@ -98,8 +98,11 @@ const filled = (block: Block): ReadonlyArray<Json> => {
 // --- stream out
 
 /** Whether an event of Anthropic's own stream has content: what begins a message, or a text or thought still empty, has none. */
-export const hasContent = ({ data, event }: Frame): boolean =>
-  event !== "message_start" && event !== "ping" && !(event === "content_block_start" && /"type":\s*"(?:text|thinking)"/.test(data))
+export const hasContent = ({ data, event: name }: Frame): boolean => {
+  // Some servers leave the event's name to its data.
+  const event = name ?? /^\s*\{\s*"type"\s*:\s*"(\w+)"/.exec(data)?.[1]
+  return event !== "message_start" && event !== "ping" && !(event === "content_block_start" && /"type":\s*"(?:text|thinking)"/.test(data))
+}
 
 export const encoder = (facts: AnswerFacts): StreamEncoder => {
   /** Blocks that began and are not closed; only the first is open on the wire. */

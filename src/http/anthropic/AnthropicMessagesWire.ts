@@ -3,6 +3,7 @@ import { Result, Schema } from "effect"
 import type { ChatRequest, Message, Part, Tool } from "../../domain/Chat.ts"
 import { InvalidRequest } from "../../domain/RequestError.ts"
 import { isMarked } from "../../domain/Signature.ts"
+import { isStrict } from "../../domain/StrictSchema.ts"
 import { answer } from "./AnthropicMessagesAnswer.ts"
 import type * as Api from "./AnthropicMessagesApi.ts"
 import { CountTokensRequest, MessagesRequest } from "./AnthropicMessagesApi.ts"
@@ -71,9 +72,12 @@ const toolChoiceOf = (choice: Api.CountTokensRequest["tool_choice"]): Pick<ChatR
   }
 }
 
+const shownOf = (display: unknown): { readonly shown?: boolean } =>
+  display === "summarized" || display === "omitted" ? { shown: display === "summarized" } : {}
+
 /** Thinking, and the effort, which Anthropic asks for apart from each other. */
 const reasoningOf = ({ output_config, thinking }: Api.CountTokensRequest, unraised: Unraised): Pick<ChatRequest, "reasoning"> => {
-  const effort = defined("effort", output_config?.effort)
+  const effort = { ...defined("effort", output_config?.effort), ...shownOf(thinking?.["display"]) }
   switch (thinking?.type) {
     case undefined:
       return "effort" in effort ? { reasoning: { ...effort, thinking: "unset" } } : {}
@@ -98,26 +102,43 @@ const formatOf = (wire: Api.CountTokensRequest, body: Json, unraised: Unraised):
   // The name that the field had while it was in beta.
   const early = body["output_format"]
   const schema = wire.output_config?.format?.schema ?? (isRecord(early) ? early["schema"] : undefined)
-  return schema === undefined ? {} : { responseFormat: { type: "json_schema", name: formatName, schema } }
+  if (schema === undefined) return {}
+  // Anthropic holds to every schema; others want to be asked for it, where they can.
+  return { responseFormat: { type: "json_schema", name: formatName, schema, ...(isStrict(schema) ? { strict: true } : {}) } }
+}
+
+/** A last message of the assistant's that speaks is the beginning of the answer. */
+const prefillOf = (messages: ReadonlyArray<Message>): Pick<ChatRequest, "prefill"> => {
+  const last = messages.at(-1)
+  const part = last?.content.at(-1)
+  return last?.role === "assistant" && part?.type === "text" && part.text !== "" ? { prefill: true } : {}
 }
 
 const promptOf = (wire: Api.CountTokensRequest, body: Json, unraised: Unraised): ChatRequest => {
   const tools = wire.tools?.flatMap((tool, i) => toolOf(tool, `tools[${i}]`, unraised)) ?? []
   const choice = toolChoiceOf(wire.tool_choice)
+  const messages = wire.messages.map((message, i) => messageOf(message, `messages[${i}]`, unraised))
+  const system = systemOf(wire.system, unraised)
   return {
-    messages: [
-      ...systemOf(wire.system, unraised),
-      ...wire.messages.map((message, i) => messageOf(message, `messages[${i}]`, unraised))
-    ],
+    messages: [...system, ...messages],
+    ...(system.length === 0 ? {} : { unnumbered: system.length }),
+    ...prefillOf(messages),
     ...(tools.length === 0 ? {} : { tools, ...choice }),
     ...reasoningOf(wire, unraised),
     ...formatOf(wire, body, unraised)
   }
 }
 
+/** Thoughts that are to be forgotten are not sent to other vendors anyway; coding agents ask for that with every request. */
+const forgetsThoughts = (management: unknown): boolean =>
+  isRecord(management) && Array.isArray(management["edits"])
+  && management["edits"].every((edit: unknown) => isRecord(edit) && String(edit["type"]).startsWith("clear_thinking_"))
+
+const isHint = (name: string, value: unknown): boolean => hints.has(name) || (name === "context_management" && forgetsThoughts(value))
+
 const extraOf = (body: Json): Pick<ChatRequest, "extra"> => {
   const fields = Object.entries(body).filter(([name, value]) => !ownFields.has(name) && value !== null)
-  const needed = fields.map(([name]) => name).filter((name) => !hints.has(name))
+  const needed = fields.filter(([name, value]) => !isHint(name, value)).map(([name]) => name)
   if (fields.length === 0) return {}
   return { extra: { protocol, fields: Object.fromEntries(fields), ...(needed.length === 0 ? {} : { needed }) } }
 }

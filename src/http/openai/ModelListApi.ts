@@ -17,7 +17,14 @@ const AnthropicModel = Schema.Struct({
   type: Schema.Literal("model"),
   id: Schema.String,
   display_name: Schema.String,
-  created_at: Schema.String
+  created_at: Schema.String,
+  max_input_tokens: Schema.NullOr(Schema.Int).annotate({ description: "The context window; null for a virtual model" }),
+  max_tokens: Schema.NullOr(Schema.Int).annotate({ description: "The most completion tokens, where known" }),
+  lifecycle: Schema.Literal("active"),
+  capabilities: Schema.Null,
+  line: Schema.Null,
+  deprecated_at: Schema.Null,
+  retires_at: Schema.Null
 }).annotate({ identifier: "AnthropicModel" })
 export type AnthropicModel = typeof AnthropicModel.Type
 

@@ -7,11 +7,13 @@ import { virtualModels } from "../RunOptions.ts"
 export interface NamedModel {
   readonly id: string
   readonly provider: string
+  /** The model's sizes; a virtual one has none of its own. */
+  readonly sizes?: Pick<ModelCard, "contextSize" | "maxOutputTokens">
 }
 
 /** Models with their aliases, then the virtual ones. */
 export const namedModels = (models: ReadonlyArray<ModelCard>, modes: ReadonlyArray<string>): ReadonlyArray<NamedModel> => [
-  ...models.flatMap(({ aliases, name, provider }) => [name, ...aliases].map((id) => ({ id, provider }))),
+  ...models.flatMap((card) => [card.name, ...card.aliases].map((id) => ({ id, provider: card.provider, sizes: card }))),
   ...virtualModels(modes).map((id) => ({ id, provider: "tokenhub" }))
 ]
 
@@ -19,11 +21,18 @@ export const namedModels = (models: ReadonlyArray<ModelCard>, modes: ReadonlyArr
 
 export const toOpenAi = ({ id, provider }: NamedModel): OpenAiModel => ({ id, object: "model", created: 0, owned_by: provider })
 
-export const toAnthropic = ({ id }: NamedModel): AnthropicModel => ({
+export const toAnthropic = ({ id, sizes }: NamedModel): AnthropicModel => ({
   type: "model",
   id,
   display_name: id,
-  created_at: "1970-01-01T00:00:00Z"
+  created_at: "1970-01-01T00:00:00Z",
+  max_input_tokens: sizes?.contextSize ?? null,
+  max_tokens: sizes?.maxOutputTokens ?? null,
+  lifecycle: "active",
+  capabilities: null,
+  line: null,
+  deprecated_at: null,
+  retires_at: null
 })
 
 /** Anthropic's own default. */

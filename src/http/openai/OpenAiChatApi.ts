@@ -17,10 +17,15 @@ const wholeFrom = (minimum: number) => Schema.Int.check(Schema.isGreaterThanOrEq
 
 // --- messages
 
+const cacheMarks = {
+  cache_control: Schema.optionalKey(Schema.Unknown),
+  prompt_cache_breakpoint: Schema.optionalKey(Schema.Unknown)
+}
+
 const TextPart = Schema.Struct({
   type: Schema.Literal("text"),
   text: Schema.String,
-  cache_control: Schema.optionalKey(Schema.Unknown)
+  ...cacheMarks
 })
 
 const RefusalPart = Schema.Struct({ type: Schema.Literal("refusal"), refusal: Schema.String })
@@ -31,7 +36,7 @@ const ImagePart = Schema.Struct({
     url: described(Schema.String, "An https URL, or a data URL with base64"),
     detail: optional(Schema.String)
   }),
-  cache_control: Schema.optionalKey(Schema.Unknown)
+  ...cacheMarks
 })
 
 const AudioPart = Schema.Struct({
@@ -45,7 +50,7 @@ const FilePart = Schema.Struct({
     file_data: described(Schema.String, "A data URL with base64, or an https URL"),
     filename: optional(Schema.String)
   }),
-  cache_control: Schema.optionalKey(Schema.Unknown)
+  ...cacheMarks
 })
 
 export const ToolCall = Schema.Struct({
@@ -74,13 +79,17 @@ const UserMessage = Schema.Struct({
   name
 })
 
-const ReasoningDetail = Schema.Union([
-  Schema.Struct({ type: Schema.Literal("reasoning.text"), text: optional(Schema.String), signature: optional(Schema.String) }),
-  Schema.Struct({ type: Schema.Literal("reasoning.encrypted"), data: Schema.String })
-]).annotate({
+const ReasoningDetail = Schema.Struct({
+  type: described(Schema.String, "reasoning.text, reasoning.encrypted or reasoning.summary; any other is left out"),
+  text: optional(Schema.String),
+  summary: optional(Schema.String),
+  signature: optional(Schema.String),
+  data: optional(Schema.String),
+  id: optional(Schema.String),
+  format: optional(described(Schema.String, "Whose thought it is, in OpenRouter's words; absent: Anthropic's"))
+}).annotate({
   identifier: "ReasoningDetail",
-  description: "A thought with the signature of its vendor, which wants it back beside the tool calls that it led to",
-  expected: "an object whose type is reasoning.text or reasoning.encrypted"
+  description: "A thought with the signature of its vendor, which wants it back beside the tool calls that it led to"
 })
 
 const AssistantMessage = Schema.Struct({
@@ -171,7 +180,7 @@ export type ChatFields = typeof ChatFields.Type
 
 const ChatCompletionRequest = Schema.Struct({ ...chatFields, tokenhub: optional(Options) }).annotate({
   identifier: "ChatCompletionRequest",
-  description: "Fields without a name here are handed on to providers that speak this protocol."
+  description: "Fields without a name here, and other kinds of parts, tools and calls, are handed on to providers that speak this protocol."
 })
 
 // --- the answer

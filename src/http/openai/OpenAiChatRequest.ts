@@ -1,8 +1,9 @@
 /** Messages and parameters in the words of OpenAI's chat completions, raised to the canonical request. Pure functions. */
 import { Result } from "effect"
-import type { ChatRequest, FilePart, ImagePart, Message, Part, ResponseFormat, Source, TextPart, Tool } from "../../domain/Chat.ts"
+import type { ChatRequest, FilePart, ImagePart, Message, Part, ResponseFormat, Source, TextPart, Tool, ToolResultPart } from "../../domain/Chat.ts"
 import { text } from "../../domain/Chat.ts"
 import { InvalidRequest } from "../../domain/RequestError.ts"
+import * as Signature from "../../domain/Signature.ts"
 import type { Json } from "../Door.ts"
 import { defined, mapped } from "../Json.ts"
 import type * as OpenAiChatApi from "./OpenAiChatApi.ts"
@@ -16,10 +17,25 @@ export const protocol = "openai-chat"
 export const hasMedia = ({ messages }: ChatRequest): boolean =>
   messages.some(({ content }) => content.some((part) => part.type === "image" || part.type === "file" || part.type === "audio"))
 
-/** The canonical request of decoded fields; `own` are the names of the body's fields that are not handed on as they are. */
-export const raise = (wire: Wire, body: Json, own: ReadonlySet<string>): Result.Result<ChatRequest, InvalidRequest> =>
+const none: ReadonlySet<string> = new Set()
+
+/**
+ * The canonical request of decoded fields; `own` are the names of the body's fields that are not handed on as they are, `aside`
+ * the paths of what was put aside and left a blank.
+ */
+export const raise = (
+  wire: Wire,
+  body: Json,
+  own: ReadonlySet<string>,
+  aside: ReadonlySet<string> = none
+): Result.Result<ChatRequest, InvalidRequest> =>
   Result.try({
-    try: () => ({ messages: wire.messages.map(messageOf), ...parametersOf(wire), ...extraOf(body, own) }),
+    try: () => ({
+      messages: wire.messages.flatMap((message, i) => (aside.has(`messages[${i}]`) ? [] : [messageOf(message, `messages[${i}]`, aside)])),
+      ...parametersOf(wire, aside),
+      ...extraOf(body, own),
+      ...(aside.size === 0 ? {} : { unraised: [...aside] })
+    }),
     catch: (error) => {
       if (error instanceof InvalidRequest) return error
       throw error
@@ -31,11 +47,18 @@ const hints: ReadonlySet<string> = new Set([
   "metadata",
   "prediction",
   "prompt_cache_key",
+  "prompt_cache_options",
   "prompt_cache_retention",
   "safety_identifier",
   "service_tier",
   "store"
 ])
+
+/** OpenAI's own defaults, which ask for nothing. */
+const isUsual = (name: string, value: unknown): boolean =>
+  (name === "modalities" && Array.isArray(value) && value.length === 1 && value[0] === "text")
+  || (name === "verbosity" && value === "medium")
+  || (name === "logit_bias" && typeof value === "object" && value !== null && Object.keys(value).length === 0)
 
 const extraOf = (body: Json, own: ReadonlySet<string>): Pick<ChatRequest, "extra"> => {
   const fields = Object.entries(body).filter(([name, value]) => !own.has(name) && value !== null)
@@ -44,30 +67,33 @@ const extraOf = (body: Json, own: ReadonlySet<string>): Pick<ChatRequest, "extra
     extra: {
       protocol,
       fields: Object.fromEntries(fields),
-      needed: fields.map(([name]) => name).filter((name) => !hints.has(name))
+      needed: fields.filter(([name, value]) => !hints.has(name) && !isUsual(name, value)).map(([name]) => name)
     }
   }
 }
 
-const parametersOf = (wire: Wire): Omit<ChatRequest, "messages"> => ({
+const parametersOf = (wire: Wire, aside: ReadonlySet<string>): Omit<ChatRequest, "messages"> => ({
   ...defined("maxTokens", wire.max_completion_tokens ?? wire.max_tokens),
   ...defined("temperature", wire.temperature),
   ...defined("topP", wire.top_p),
   ...defined("topK", wire.top_k),
-  ...defined("stop", typeof wire.stop === "string" ? [wire.stop] : wire.stop),
+  ...defined("stop", typeof wire.stop === "string" ? [wire.stop] : someOf(wire.stop)),
   ...defined("seed", wire.seed),
   ...defined("frequencyPenalty", wire.frequency_penalty),
   ...defined("presencePenalty", wire.presence_penalty),
   ...defined("logprobs", wire.logprobs),
   ...defined("topLogprobs", wire.top_logprobs),
   ...defined("n", wire.n),
-  ...defined("tools", wire.tools?.map(toolOf)),
+  ...defined("tools", someOf(wire.tools?.filter((_, i) => !aside.has(`tools[${i}]`)).map(toolOf))),
   ...defined("toolChoice", typeof wire.tool_choice === "object" ? wire.tool_choice?.function : wire.tool_choice),
   ...defined("parallelToolCalls", wire.parallel_tool_calls),
   ...defined("responseFormat", mapped(wire.response_format, formatOf)),
   ...defined("reasoning", mapped(wire.reasoning_effort, (effort) => ({ effort }))),
   ...defined("user", wire.user)
 })
+
+/** An empty list is as good as none, and vendors refuse it. */
+const someOf = <A>(list: ReadonlyArray<A> | null | undefined): ReadonlyArray<A> | undefined => (list?.length ?? 0) === 0 ? undefined : list ?? undefined
 
 const toolOf = ({ function: { description, name, parameters, strict } }: NonNullable<Wire["tools"]>[number]): Tool => ({
   name,
@@ -82,58 +108,93 @@ const formatOf = (format: NonNullable<Wire["response_format"]>): ResponseFormat 
   return { type: "json_schema", name, schema: schema ?? {}, ...defined("strict", strict), ...defined("description", description) }
 }
 
-const messageOf = (message: OpenAiChatApi.Message, index: number): Message => {
-  const at = `messages[${index}]`
+const messageOf = (message: OpenAiChatApi.Message, at: string, aside: ReadonlySet<string>): Message => {
   switch (message.role) {
     case "system":
     case "developer":
     case "user":
-      return { role: message.role, content: partsOf(message.content, at), ...defined("name", message.name) }
+      return { role: message.role, content: partsOf(message.content, at, aside), ...defined("name", message.name) }
     case "assistant":
       return {
         role: "assistant",
         content: [
           ...thoughtsOf(message),
-          ...partsOf(message.content ?? [], at),
+          ...partsOf(message.content ?? [], at, aside),
           ...(mapped(message.refusal, (refusal) => [{ type: "refusal", text: refusal } as const]) ?? []),
-          ...(message.tool_calls ?? []).map(({ function: { arguments: json, name }, id }) =>
-            ({ type: "tool_call", id, name, arguments: json }) as const
-          )
+          ...(message.tool_calls ?? []).filter((_, i) => !aside.has(`${at}.tool_calls[${i}]`)).map((
+            { function: { arguments: json, name }, id }
+          ) => ({ type: "tool_call", id, name, arguments: json }) as const)
         ],
         ...defined("name", message.name)
       }
     case "tool":
-      return {
-        role: "tool",
-        content: [{
-          type: "tool_result",
-          toolCallId: message.tool_call_id,
-          content: partsOf(message.content, at).filter((part): part is TextPart | ImagePart => part.type === "text" || part.type === "image")
-        }]
+      return { role: "tool", content: [resultOf(message, at, aside)] }
+  }
+}
+
+/** A mark for a cache is the result's: no vendor has one within it. */
+const resultOf = (
+  { content, tool_call_id }: Extract<OpenAiChatApi.Message, { role: "tool" }>,
+  at: string,
+  aside: ReadonlySet<string>
+): ToolResultPart => {
+  const parts = partsOf(content, at, aside).filter((part): part is TextPart | ImagePart => part.type === "text" || part.type === "image")
+  return {
+    type: "tool_result",
+    toolCallId: tool_call_id,
+    content: parts.map(({ cacheControl: _, ...part }) => part),
+    ...defined("cacheControl", parts.findLast((part) => part.cacheControl !== undefined)?.cacheControl)
+  }
+}
+
+type AssistantMessage = Extract<OpenAiChatApi.Message, { role: "assistant" }>
+
+/** A detail as the canonical form has it: OpenRouter says with `format` whose the encrypted ones are. */
+const detailOf = (detail: NonNullable<AssistantMessage["reasoning_details"]>[number]): ReadonlyArray<Part> => {
+  const { data, format, id, signature, summary, text: words, type } = detail
+  switch (type) {
+    case "reasoning.text":
+      return [{ type: "reasoning", text: words ?? "", ...defined("signature", signature) }]
+    case "reasoning.summary":
+      return [{ type: "reasoning", text: summary ?? "" }]
+    case "reasoning.encrypted":
+      if (typeof data !== "string") return []
+      if (format?.startsWith("openai") === true) {
+        return [{ type: "reasoning", text: "", signature: Signature.marked("openai", Signature.join(id ?? "", data)) }]
       }
+      if (format?.startsWith("google") === true) return [{ type: "reasoning", text: "", signature: Signature.marked("gemini", data) }]
+      return [{ type: "reasoning", text: "", redacted: data }]
+    default:
+      return []
   }
 }
 
 /** Details tell all that `reasoning_content` does, and the signatures. */
-const thoughtsOf = ({ reasoning_content, reasoning_details }: Extract<OpenAiChatApi.Message, { role: "assistant" }>): ReadonlyArray<Part> =>
+const thoughtsOf = ({ reasoning_content, reasoning_details }: AssistantMessage): ReadonlyArray<Part> =>
   reasoning_details !== undefined && reasoning_details !== null && reasoning_details.length > 0
-    ? reasoning_details.map((detail) =>
-      detail.type === "reasoning.encrypted"
-        ? { type: "reasoning", text: "", redacted: detail.data }
-        : { type: "reasoning", text: detail.text ?? "", ...defined("signature", detail.signature) })
+    ? reasoning_details.flatMap(detailOf)
     : reasoning_content === undefined || reasoning_content === null || reasoning_content === ""
     ? []
     : [{ type: "reasoning", text: reasoning_content }]
 
 type WirePart = Exclude<Extract<OpenAiChatApi.Message, { role: "user" }>["content"] | NonNullable<Extract<OpenAiChatApi.Message, { role: "assistant" }>["content"]>, string>[number]
 
-const partsOf = (content: string | ReadonlyArray<WirePart>, at: string): ReadonlyArray<Part> =>
-  typeof content === "string" ? [text(content)] : content.map((part, i) => partOf(part, `${at}.content[${i}]`))
+const partsOf = (content: string | ReadonlyArray<WirePart>, at: string, aside: ReadonlySet<string>): ReadonlyArray<Part> =>
+  typeof content === "string"
+    ? [text(content)]
+    : content.flatMap((part, i) => {
+      const path = `${at}.content[${i}]`
+      return aside.has(path) ? [] : [partOf(part, path)]
+    })
+
+/** Anthropic's mark for a cache, which OpenRouter took over, or OpenAI's own. */
+const markOf = ({ cache_control, prompt_cache_breakpoint }: { readonly cache_control?: unknown; readonly prompt_cache_breakpoint?: unknown }) =>
+  defined("cacheControl", cache_control ?? prompt_cache_breakpoint)
 
 const partOf = (part: WirePart, at: string): Part => {
   switch (part.type) {
     case "text":
-      return { ...text(part.text), ...defined("cacheControl", part.cache_control) }
+      return { ...text(part.text), ...markOf(part) }
     case "refusal":
       return { type: "refusal", text: part.refusal }
     case "image_url":
@@ -141,7 +202,7 @@ const partOf = (part: WirePart, at: string): Part => {
         type: "image",
         source: sourceOf(part.image_url.url, `${at}.image_url.url`),
         ...defined("detail", part.image_url.detail),
-        ...defined("cacheControl", part.cache_control)
+        ...markOf(part)
       } satisfies ImagePart
     case "input_audio":
       return { type: "audio", data: part.input_audio.data, format: part.input_audio.format }
@@ -150,7 +211,7 @@ const partOf = (part: WirePart, at: string): Part => {
         type: "file",
         source: sourceOf(part.file.file_data, `${at}.file.file_data`),
         ...defined("filename", part.file.filename),
-        ...defined("cacheControl", part.cache_control)
+        ...markOf(part)
       } satisfies FilePart
   }
 }

@@ -2,7 +2,7 @@
 import { Result, Schema } from "effect"
 import type { Choice, Delta, Frame, Part } from "../../domain/Chat.ts"
 import { textOf, toolCallsOf } from "../../domain/Chat.ts"
-import { InvalidRequest } from "../../domain/RequestError.ts"
+import type { InvalidRequest } from "../../domain/RequestError.ts"
 import type { Usage } from "../../domain/Usage.ts"
 import { totalTokens } from "../../domain/Usage.ts"
 import type { RunResult } from "../../orchestrate/Run.ts"
@@ -10,6 +10,7 @@ import type { AnswerFacts, Door, DoorCall, Json, StreamEncoder, WireEvent } from
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import { defined, isRecord } from "../Json.ts"
 import { ChatFields } from "./OpenAiChatApi.ts"
+import { putAside } from "./OpenAiChatOthers.ts"
 import { hasMedia, protocol, raise } from "./OpenAiChatRequest.ts"
 import { invalidRequest } from "../Route.ts"
 
@@ -17,24 +18,18 @@ import { invalidRequest } from "../Route.ts"
 
 const ownFields: ReadonlySet<string> = new Set(Object.keys(ChatFields.fields))
 
-/** What came before tools; OpenAI itself advises against them. */
-const legacyFields = ["functions", "function_call"]
-
 const decodeFields = Schema.decodeUnknownResult(ChatFields)
 
 const decode = (body: Json): Result.Result<DoorCall, InvalidRequest> =>
   Result.gen(function*() {
-    const legacy = legacyFields.find((name) => body[name] !== undefined && body[name] !== null)
-    if (legacy !== undefined) {
-      return yield* Result.fail(new InvalidRequest({ message: `${legacy}: is not supported; use tools and tool_choice`, param: legacy }))
-    }
-    const wire = yield* Result.mapError(decodeFields(body), invalidRequest)
-    const chat = yield* raise(wire, body, ownFields)
+    const { media, paths, rest } = putAside(body)
+    const wire = yield* Result.mapError(decodeFields(rest), invalidRequest)
+    const chat = yield* raise(wire, rest, ownFields, paths)
     return {
       chat: { ...chat, native: { protocol, body } },
       model: wire.model ?? undefined,
       stream: wire.stream === true,
-      media: hasMedia(chat)
+      media: media || hasMedia(chat)
     }
   })
 

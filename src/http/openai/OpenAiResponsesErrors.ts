@@ -8,6 +8,7 @@ export const codeOf = ({ status }: Failure): string =>
 
 /** The canonical form's fields that have another name here. */
 const fields: { readonly [param: string]: string } = {
+  logprobs: "include",
   response_format: "text.format",
   reasoning_effort: "reasoning.effort",
   max_tokens: "max_output_tokens"

@@ -4,7 +4,7 @@ import { text } from "../../domain/Chat.ts"
 import { InvalidRequest } from "../../domain/RequestError.ts"
 import * as Signature from "../../domain/Signature.ts"
 import type { Json } from "../Door.ts"
-import { isRecord } from "../Json.ts"
+import { defined, isRecord } from "../Json.ts"
 import { sourceOf } from "./OpenAiChatRequest.ts"
 
 /** What the items say, and the paths of what the canonical form has no place for. */
@@ -28,6 +28,8 @@ const optionalAt = (object: Json, name: string): string | undefined => {
 
 // --- bytes
 
+const markOf = (part: Json) => defined("cacheControl", part["prompt_cache_breakpoint"])
+
 const imageOf = (part: Json, at: string): ImagePart | undefined => {
   const url = optionalAt(part, "image_url")
   if (url === undefined && part["file_id"] !== undefined && part["file_id"] !== null) return undefined
@@ -35,14 +37,15 @@ const imageOf = (part: Json, at: string): ImagePart | undefined => {
   return {
     type: "image",
     source: sourceOf(url ?? stringAt(part, "image_url", at), `${at}.image_url`),
-    ...(detail === undefined || detail === "auto" ? {} : { detail })
+    ...(detail === undefined || detail === "auto" ? {} : { detail }),
+    ...markOf(part)
   }
 }
 
 /** `file_data` is a data URL; bare base64, which OpenAI takes too, is a PDF where the file's name says so. */
 const fileOf = (part: Json, at: string): FilePart | undefined => {
   const filename = optionalAt(part, "filename")
-  const named = filename === undefined ? {} : { filename }
+  const named = { ...(filename === undefined ? {} : { filename }), ...markOf(part) }
   const url = optionalAt(part, "file_url")
   if (url !== undefined) return { type: "file", source: sourceOf(url, `${at}.file_url`), ...named }
   if (part["file_data"] === undefined && typeof part["file_id"] === "string") return undefined
@@ -61,7 +64,7 @@ const partOf = (part: unknown, at: string): TextPart | ImagePart | FilePart | Ex
     case "input_text":
     case "output_text":
     case "text":
-      return text(stringAt(part, "text", at))
+      return { ...text(stringAt(part, "text", at)), ...markOf(part) }
     case "refusal":
       return { type: "refusal", text: stringAt(part, "refusal", at) }
     case "input_image":
@@ -137,14 +140,20 @@ const roles: { readonly [role: string]: Role } = {
   assistant: "assistant"
 }
 
-const outputOf = (item: Json, at: string): Message => {
+/** Other parts than texts and images have no place in a tool's result. */
+const outputOf = (item: Json, callId: string, at: string, unraised: Array<string>): Message => {
   const output = item["output"]
-  const content = typeof output === "string" ? [text(output)] : contentOf(output, `${at}.output`, [])
-  const taken = content.filter((part) => part.type === "text" || part.type === "image")
-  if (taken.length < content.length || (Array.isArray(output) && content.length < output.length)) {
-    throw refuse(`${at}.output`, "may hold input_text and input_image only")
-  }
-  return { role: "tool", content: [{ type: "tool_result", toolCallId: stringAt(item, "call_id", at), content: taken }] }
+  const parts = typeof output === "string" ? [[text(output)]] : Array.isArray(output)
+    ? output.map((part: unknown, i) => {
+      const path = `${at}.output[${i}]`
+      const raised = partOf(part, path)
+      if (raised?.type === "text" || raised?.type === "image") return [raised]
+      unraised.push(path)
+      return []
+    })
+    : undefined
+  if (parts === undefined) throw refuse(`${at}.output`, "must be a string or a list of parts")
+  return { role: "tool", content: [{ type: "tool_result", toolCallId: callId, content: parts.flat() }] }
 }
 
 /** Neighbouring items of the assistant's (thoughts, texts, calls) are one message. */
@@ -185,9 +194,13 @@ export const raise = (items: ReadonlyArray<Json>): Raised => {
           arguments: stringAt(item, "arguments", at)
         })
         break
-      case "function_call_output":
-        other(outputOf(item, at))
+      case "function_call_output": {
+        // A program's call, which only OpenAI runs, has no id of its own.
+        const callId = optionalAt(item, "call_id")
+        if (callId === undefined && isRecord(item["caller"])) unraised.push(at)
+        else other(outputOf(item, callId ?? stringAt(item, "call_id", at), at, unraised))
         break
+      }
       case "item_reference":
         throw refuse(at, `no item '${optionalAt(item, "id") ?? ""}' is kept here; send the item itself, or keep responses with store: true`)
       case undefined:

@@ -5,7 +5,7 @@ import type { RunResult } from "../../orchestrate/Run.ts"
 import type { AnswerFacts, Json } from "../Door.ts"
 import { seal } from "./OpenAiResponsesInput.ts"
 
-type ItemStatus = "in_progress" | "completed" | "incomplete"
+export type ItemStatus = "in_progress" | "completed" | "incomplete"
 
 /** What is the same in the ids of a response and of its items. */
 const tailOf = ({ requestId }: AnswerFacts): string => requestId.slice(requestId.indexOf("_") + 1)
@@ -55,7 +55,8 @@ export const callItem = (id: string, call: { id: string; name: string; arguments
 /** A client parses arguments as JSON: none are an empty object. */
 export const argumentsOf = (text: string): string => (text === "" ? "{}" : text)
 
-const itemsOf = (parts: ReadonlyArray<Part>, facts: AnswerFacts, logprobs: ReadonlyArray<unknown>): ReadonlyArray<Json> => {
+/** `last`: the status of the item in which the answer ended. */
+const itemsOf = (parts: ReadonlyArray<Part>, facts: AnswerFacts, logprobs: ReadonlyArray<unknown>, last: ItemStatus): ReadonlyArray<Json> => {
   const items: Array<Json> = []
   let said: Array<Json> | undefined
   let rest: ReadonlyArray<unknown> = logprobs
@@ -77,7 +78,7 @@ const itemsOf = (parts: ReadonlyArray<Part>, facts: AnswerFacts, logprobs: Reado
       }
     }
   }
-  return items
+  return items.map((item, i) => (i === items.length - 1 ? { ...item, status: last } : item))
 }
 
 // --- the response
@@ -92,6 +93,9 @@ const incompleteReasonOf = ({ content, finishReason }: Choice): string | undefin
   finishReason === "refusal" && !content.some((part) => part.type === "refusal")
     ? incompleteReasons.content_filter
     : incompleteReasons[finishReason]
+
+/** How the last item ended: that of an answer that was cut is not complete either. */
+export const lastStatusOf = ({ completion }: RunResult): ItemStatus => (incompleteReasonOf(completion) === undefined ? "completed" : "incomplete")
 
 const usageOf = ({ usage }: RunResult): Json => ({
   input_tokens: usage.promptTokens,
@@ -167,4 +171,4 @@ export const ended = (result: RunResult, facts: AnswerFacts, body: Json, output:
 }
 
 export const answerOf = (result: RunResult, facts: AnswerFacts, body: Json): Json =>
-  ended(result, facts, body, itemsOf(result.completion.content, facts, logprobsOf(result)))
+  ended(result, facts, body, itemsOf(result.completion.content, facts, logprobsOf(result), lastStatusOf(result)))

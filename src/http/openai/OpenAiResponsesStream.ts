@@ -6,12 +6,14 @@ import type { AnswerFacts, Json, StreamEncoder, WireEvent } from "../Door.ts"
 import { isRecord } from "../Json.ts"
 import { codeOf } from "./OpenAiResponsesErrors.ts"
 import { seal } from "./OpenAiResponsesInput.ts"
+import type { ItemStatus } from "./OpenAiResponsesOutput.ts"
 import {
   argumentsOf,
   begun,
   callItem,
   ended,
   itemId,
+  lastStatusOf,
   logprobsOf,
   messageItem,
   reasoningItem,
@@ -135,13 +137,13 @@ export const encoder = (facts: AnswerFacts, body: Json): StreamEncoder => {
     output_index: thought.place,
     summary_index: 0
   })
-  const closeThought = (thought: OpenThought, encrypted: string | undefined) => {
+  const closeThought = (thought: OpenThought, encrypted: string | undefined, status: ItemStatus = "completed") => {
     const { place, text } = thought
     if (text !== "") {
       send("response.reasoning_summary_text.done", { ...thoughtAt(thought), text })
       send("response.reasoning_summary_part.done", { ...thoughtAt(thought), part: summaryPart(text) })
     }
-    done(place, reasoningItem(thoughtId(thought), text, encrypted, "completed"))
+    done(place, reasoningItem(thoughtId(thought), text, encrypted, status))
     current = undefined
   }
   const think = (text: string, encrypted: string | undefined, alone: boolean) => {
@@ -163,11 +165,11 @@ export const encoder = (facts: AnswerFacts, body: Json): StreamEncoder => {
   }
 
   /** Closes the message or the thought that is open. */
-  const close = (logprobs: ReadonlyArray<unknown> = []) => {
-    if (current?.type === "reasoning") return closeThought(current, undefined)
+  const close = (logprobs: ReadonlyArray<unknown> = [], status: ItemStatus = "completed") => {
+    if (current?.type === "reasoning") return closeThought(current, undefined, status)
     if (current === undefined) return
     closePart(current, logprobs)
-    done(current.place, messageItem(messageId(current), current.done, "completed"))
+    done(current.place, messageItem(messageId(current), current.done, status))
     current = undefined
   }
 
@@ -193,13 +195,13 @@ export const encoder = (facts: AnswerFacts, body: Json): StreamEncoder => {
     if (known.place !== undefined) return input(known.place, delta.arguments)
     if (known.name !== "" && known.id !== "") input(begin(known), known.arguments)
   }
-  const closeCalls = () => {
+  const closeCalls = (statusAt: (place: number) => ItemStatus) => {
     for (const made of calls.values()) {
       const text = argumentsOf(made.arguments)
       const place = made.place ?? begin(made)
       if (made.arguments === "") input(place, text)
       send("response.function_call_arguments.done", { ...callAt(place), name: made.name, arguments: text })
-      done(place, callItem(itemId(facts, "fc", place), { ...made, arguments: text }, "completed"))
+      done(place, callItem(itemId(facts, "fc", place), { ...made, arguments: text }, statusAt(place)))
     }
   }
 
@@ -239,8 +241,9 @@ export const encoder = (facts: AnswerFacts, body: Json): StreamEncoder => {
     end: (result) => {
       open()
       if (!answered) for (const delta of deltasOf(result.completion.content)) accept(delta)
-      close(logprobsOf(result))
-      closeCalls()
+      const statusAt = (place: number | undefined) => (place === places - 1 ? lastStatusOf(result) : "completed")
+      close(logprobsOf(result), statusAt(current?.place))
+      closeCalls(statusAt)
       const response = ended(result, facts, body, output)
       send(`response.${String(response["status"])}`, { response })
       return taken()

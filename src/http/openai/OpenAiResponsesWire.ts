@@ -6,8 +6,9 @@ import { Result, Schema } from "effect"
 import type { ChatRequest, Frame, Message, ResponseFormat, Tool, ToolChoice } from "../../domain/Chat.ts"
 import { text } from "../../domain/Chat.ts"
 import { InvalidRequest } from "../../domain/RequestError.ts"
+import { isStrict } from "../../domain/StrictSchema.ts"
 import type { Door, DoorCall, Json } from "../Door.ts"
-import { defined } from "../Json.ts"
+import { defined, mapped } from "../Json.ts"
 import type { Format, Tool as WireTool } from "./OpenAiResponsesApi.ts"
 import { ResponseRequest } from "./OpenAiResponsesApi.ts"
 import type { Raised } from "./OpenAiResponsesInput.ts"
@@ -38,8 +39,20 @@ const decode = (body: Json): Result.Result<DoorCall, InvalidRequest> => {
   })
 }
 
-/** Fields that only OpenAI's Responses API serves, besides items and tools, and that would change the answer. */
-const ownFields: ReadonlyArray<string> = ["prompt", "context_management", "max_tool_calls"]
+/** Fields that change no answer's content: nobody misses them at another vendor. */
+const hints: ReadonlySet<string> = new Set([
+  "access_programs",
+  "include",
+  "metadata",
+  "prompt_cache_key",
+  "prompt_cache_options",
+  "prompt_cache_retention",
+  "safety_identifier",
+  "service_tier",
+  "text",
+  "truncation",
+  "reasoning"
+])
 
 const callOf = (wire: ResponseRequest, body: Json): DoorCall => {
   const items = itemsOf(body)
@@ -53,9 +66,9 @@ const callOf = (wire: ResponseRequest, body: Json): DoorCall => {
     chat: {
       messages: [...system, ...raised.messages],
       ...parametersOf(wire),
-      unraised: unraisedOf(wire, body, raised),
+      unraised: unraisedOf(wire, raised),
       native: { protocol, body: { ...body, input: nativeItems(items) } },
-      extra: { protocol, fields: extraOf(wire, body) }
+      ...neededOf(extraOf(wire, body))
     },
     model: wire.model ?? undefined,
     stream: wire.stream === true,
@@ -63,24 +76,26 @@ const callOf = (wire: ResponseRequest, body: Json): DoorCall => {
   }
 }
 
-const mapped = <A, B>(value: A | null | undefined, f: (value: A) => B): B | undefined =>
-  value === null || value === undefined ? undefined : f(value)
-
 const parametersOf = (wire: ResponseRequest): Omit<ChatRequest, "messages"> => {
   const functions = wire.tools?.filter(({ type }) => type === "function")
   return {
     ...defined("maxTokens", wire.max_output_tokens),
     ...defined("temperature", wire.temperature),
     ...defined("topP", wire.top_p),
-    ...(wire.include?.includes("message.output_text.logprobs") === true ? { logprobs: true } : {}),
-    ...defined("topLogprobs", wire.top_logprobs),
+    // Without that they are not in the answer, however many are asked for.
+    ...(wire.include?.includes("message.output_text.logprobs") === true ? { logprobs: true, ...defined("topLogprobs", wire.top_logprobs) } : {}),
     ...defined("tools", mapped(functions, (tools) => (tools.length === 0 ? undefined : tools.map(toolOf)))),
     ...defined("toolChoice", mapped(wire.tool_choice, choiceOf)),
     ...defined("parallelToolCalls", wire.parallel_tool_calls),
     ...defined("responseFormat", mapped(wire.text?.format, formatOf)),
-    ...defined("reasoning", mapped(wire.reasoning?.effort, (effort) => ({ effort }))),
+    ...reasoningOf(wire.reasoning),
     ...defined("user", wire.user)
   }
+}
+
+const reasoningOf = (reasoning: ResponseRequest["reasoning"]): Pick<ChatRequest, "reasoning"> => {
+  const asked = { ...defined("effort", reasoning?.effort), ...((reasoning?.summary ?? null) === null ? {} : { shown: true }) }
+  return Object.keys(asked).length === 0 ? {} : { reasoning: asked }
 }
 
 const nameOf = (name: string | null | undefined, param: string): string => {
@@ -88,11 +103,12 @@ const nameOf = (name: string | null | undefined, param: string): string => {
   throw new InvalidRequest({ message: `${param}: is required`, param })
 }
 
+/** Unsaid, `strict` is true here for a schema that can be kept to. */
 const toolOf = ({ description, name, parameters, strict }: WireTool): Tool => ({
   name: nameOf(name, "tools.name"),
   ...defined("description", description),
   ...defined("parameters", parameters),
-  ...defined("strict", strict)
+  ...defined("strict", strict ?? (isStrict(parameters) ? true : undefined))
 })
 
 const choiceOf = (choice: NonNullable<ResponseRequest["tool_choice"]>): ToolChoice | undefined =>
@@ -110,13 +126,12 @@ const formatOf = (format: Format): ResponseFormat =>
     : { type: format.type }
 
 /** What the canonical form has no place for, by its path: other kinds of items and tools, a style, a cut of the input. */
-const unraisedOf = (wire: ResponseRequest, body: Json, { unraised }: Raised): ReadonlyArray<string> => [
+const unraisedOf = (wire: ResponseRequest, { unraised }: Raised): ReadonlyArray<string> => [
   ...unraised,
   ...(wire.tools ?? []).flatMap(({ type }, i) => (type === "function" ? [] : [`tools[${i}]`])),
   ...(mapped(wire.tool_choice, choiceOf) === undefined && (wire.tool_choice ?? null) !== null ? ["tool_choice"] : []),
   ...((wire.text?.verbosity ?? "medium") === "medium" ? [] : ["text.verbosity"]),
-  ...(wire.truncation === "auto" ? ["truncation"] : []),
-  ...ownFields.filter((name) => (body[name] ?? null) !== null)
+  ...(wire.truncation === "auto" ? ["truncation"] : [])
 ]
 
 /** Fields that the canonical form has a name for, or that are TokenHub's to serve. */
@@ -125,6 +140,11 @@ const raisedFields: ReadonlySet<string> = new Set([
   "top_logprobs", "user", "store", "previous_response_id", "background", "conversation", "stream", "stream_options", "text",
   "reasoning", "tokenhub"
 ])
+
+const neededOf = (fields: Json): Pick<ChatRequest, "extra"> => {
+  const needed = Object.keys(fields).filter((name) => (fields[name] ?? null) !== null && !hints.has(name))
+  return { extra: { protocol, fields, ...(needed.length === 0 ? {} : { needed }) } }
+}
 
 /** The rest, for a provider of this protocol that is sent the canonical form. */
 const extraOf = ({ reasoning, text }: ResponseRequest, body: Json): Json => ({
@@ -147,6 +167,10 @@ const opening: ReadonlySet<string> = new Set([
   "error"
 ])
 
-const hasContent = ({ event }: Frame): boolean => event !== undefined && !opening.has(event)
+/** Some servers leave the event's name to its data. */
+const hasContent = ({ data, event }: Frame): boolean => {
+  const name = event ?? /"type"\s*:\s*"([\w.]+)"/.exec(data)?.[1]
+  return name !== undefined && !opening.has(name)
+}
 
 export const openAiResponses: Door = { protocol, hasContent, decode, answer: answerOf, encoder, terminal: [] }

@@ -25,11 +25,14 @@ const field = (
   drop: (request) => fields.reduce((rest, name) => ({ ...rest, [name]: undefined }), request)
 })
 
+/** A message's path as the client counts; instructions that have a field of their own are named by that. */
+const pathOf = ({ unnumbered = 0 }: ChatRequest, at: number): string => (at < unnumbered ? "system" : `messages[${at - unnumbered}]`)
+
 const part = (wanted: (part: Part) => boolean): Ability => ({
-  param: ({ messages }) => {
-    for (const [at, { content }] of messages.entries()) {
+  param: (request) => {
+    for (const [at, { content }] of request.messages.entries()) {
       const found = content.findIndex(wanted)
-      if (found >= 0) return `messages[${at}].content[${found}]`
+      if (found >= 0) return `${pathOf(request, at)}.content[${found}]`
     }
     return undefined
   },
@@ -41,27 +44,46 @@ const part = (wanted: (part: Part) => boolean): Ability => ({
 
 const hasTools = ({ tools }: ChatRequest): boolean => (tools?.length ?? 0) > 0
 
+/** Whether the answer must call a tool. */
+export const isForced = (request: ChatRequest): boolean =>
+  hasTools(request) && (request.toolChoice === "required" || typeof request.toolChoice === "object")
+
+const isBlank = (words: string): boolean => words.trim() === ""
+
 const abilities = {
   tools: field("tools", hasTools, "tools", "toolChoice", "parallelToolCalls"),
   serial_tool_calls: field("parallel_tool_calls", (r) => r.parallelToolCalls === false && hasTools(r), "parallelToolCalls"),
+  forced_tools: field("tool_choice", isForced, "toolChoice"),
+  temperature: field("temperature", (r) => (r.temperature ?? 1) !== 1, "temperature"),
+  temperature_above_1: field("temperature", (r) => (r.temperature ?? 0) > 1, "temperature"),
+  top_p: field("top_p", (r) => (r.topP ?? 1) !== 1, "topP"),
   top_k: field("top_k", (r) => r.topK !== undefined, "topK"),
   seed: field("seed", (r) => r.seed !== undefined, "seed"),
   stop: field("stop", (r) => (r.stop?.length ?? 0) > 0, "stop"),
+  blank_stops: {
+    param: ({ stop }: ChatRequest) => (stop?.some(isBlank) === true ? "stop" : undefined),
+    drop: (request: ChatRequest) => ({ ...request, stop: request.stop?.filter((words) => !isBlank(words)) })
+  },
   choices: field("n", (r) => (r.n ?? 1) > 1, "n"),
   logprobs: field("logprobs", (r) => r.logprobs === true, "logprobs", "topLogprobs"),
   frequency_penalty: field("frequency_penalty", (r) => (r.frequencyPenalty ?? 0) !== 0, "frequencyPenalty"),
   presence_penalty: field("presence_penalty", (r) => (r.presencePenalty ?? 0) !== 0, "presencePenalty"),
   json_object: field("response_format", (r) => r.responseFormat?.type === "json_object", "responseFormat"),
   json_schema: field("response_format", (r) => r.responseFormat?.type === "json_schema", "responseFormat"),
+  thinking: field("reasoning_effort", (r) => r.reasoning?.thinking === "adaptive", "reasoning"),
   reasoning: field(
     "reasoning_effort",
     (r) => r.reasoning?.effort !== undefined || r.reasoning?.budgetTokens !== undefined,
     "reasoning"
   ),
+  prefill: {
+    param: (request: ChatRequest) => (request.prefill === true ? pathOf(request, request.messages.length - 1) : undefined),
+    drop: (request: ChatRequest) => ({ ...request, prefill: false })
+  },
   names: {
-    param: ({ messages }: ChatRequest) => {
-      const at = messages.findIndex(({ name }) => name !== undefined)
-      return at < 0 ? undefined : `messages[${at}].name`
+    param: (request: ChatRequest) => {
+      const at = request.messages.findIndex(({ name }) => name !== undefined)
+      return at < 0 ? undefined : `${pathOf(request, at)}.name`
     },
     drop: (request: ChatRequest) => ({ ...request, messages: request.messages.map(({ content, role }) => ({ content, role })) })
   },

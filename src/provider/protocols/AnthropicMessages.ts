@@ -1,6 +1,7 @@
 /** Anthropic's Messages API (version 2023-06-01). */
 import { Effect } from "effect"
-import type { Delta, FinishReason, Message, Part, Source, ToolResultPart } from "../../domain/Chat.ts"
+import { isBreakpoint, toCacheControl } from "../../domain/CacheMark.ts"
+import type { Delta, FinishReason, Message, Part, Source, Tool, ToolResultPart } from "../../domain/Chat.ts"
 import type { ProviderError } from "../../domain/ProviderError.ts"
 import { isMarked } from "../../domain/Signature.ts"
 import { argumentsOf, inputOf, toolUseId } from "../../domain/ToolUse.ts"
@@ -10,7 +11,10 @@ import { answered, ofEvent } from "../Faults.ts"
 import type { ProviderCall } from "../ProviderAdapter.ts"
 import type { StreamReader } from "../ServerEvents.ts"
 import type { Feature } from "./Abilities.ts"
-import { budgetOf } from "./Abilities.ts"
+import { budgetOf, effortOf, isForced } from "./Abilities.ts"
+import type { ClaudeModel } from "./ClaudeModel.ts"
+import { claudeModel } from "./ClaudeModel.ts"
+import { closed } from "./ClosedSchema.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import type { Json } from "./Json.ts"
 import { isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
@@ -31,7 +35,9 @@ const lacks: ReadonlyArray<Feature> = [
   "presence_penalty",
   "json_object",
   "names",
-  "audio"
+  "audio",
+  "temperature_above_1",
+  "blank_stops"
 ]
 
 /** The least that Anthropic takes as a thinking budget, in tokens. */
@@ -54,20 +60,24 @@ const resultOut = (part: ToolResultPart): Json =>
     tool_use_id: toolUseId(part.toolCallId),
     content: part.content.flatMap(blockOut),
     is_error: part.isError,
-    cache_control: part.cacheControl
+    ...markOut(part)
   })
 
-/** A part as a content block; empty texts, which Anthropic refuses, and other vendors' thoughts are none. */
+const isBlank = (words: string): boolean => words.trim() === ""
+
+const markOut = (part: { readonly cacheControl?: unknown }): Json => ({ cache_control: toCacheControl(part.cacheControl) })
+
+/** A part as a content block; blank texts, which Anthropic refuses, and other vendors' thoughts are none. */
 const blockOut = (part: Part): ReadonlyArray<Json> => {
   switch (part.type) {
     case "text":
-      return part.text === "" ? [] : [present({ type: "text", text: part.text, cache_control: part.cacheControl })]
+      return isBlank(part.text) ? [] : [present({ type: "text", text: part.text, ...markOut(part) })]
     case "refusal":
-      return part.text === "" ? [] : [{ type: "text", text: part.text }]
+      return isBlank(part.text) ? [] : [{ type: "text", text: part.text }]
     case "image":
-      return [present({ type: "image", source: sourceOut(part.source), cache_control: part.cacheControl })]
+      return [present({ type: "image", source: sourceOut(part.source), ...markOut(part) })]
     case "file":
-      return [present({ type: "document", source: documentSource(part.source), title: part.filename, cache_control: part.cacheControl })]
+      return [present({ type: "document", source: documentSource(part.source), title: part.filename, ...markOut(part) })]
     case "reasoning":
       if (part.redacted !== undefined) return [{ type: "redacted_thinking", data: part.redacted }]
       return part.signature === undefined || isMarked(part.signature)
@@ -79,7 +89,7 @@ const blockOut = (part: Part): ReadonlyArray<Json> => {
         id: toolUseId(part.id),
         name: part.name,
         input: inputOf(part.arguments),
-        cache_control: part.cacheControl
+        ...markOut(part)
       })]
     case "tool_result":
       return [resultOut(part)]
@@ -90,30 +100,105 @@ const blockOut = (part: Part): ReadonlyArray<Json> => {
 
 const isSystem = ({ role }: Message): boolean => role === "system" || role === "developer"
 
-/** All system messages, in order, as blocks; one plain text as a string. */
-const systemOut = (messages: ReadonlyArray<Message>): unknown => {
-  const blocks = messages.filter(isSystem).flatMap(({ content }) => content.flatMap(blockOut))
+/** One plain text is a string. */
+const contentOut = (blocks: ReadonlyArray<Json>): unknown => {
   const [only] = blocks
-  return only === undefined ? undefined : blocks.length === 1 && !("cache_control" in only) ? only["text"] : blocks
+  return blocks.length === 1 && only?.["type"] === "text" && !("cache_control" in only) ? only["text"] : blocks
 }
 
-/** Turns alternate: neighbours of one role are one message, and tool results come first in it. */
-const messagesOut = (messages: ReadonlyArray<Message>): ReadonlyArray<Json> => {
-  const turns: Array<{ readonly role: string; readonly content: Array<Json> }> = []
+interface Turn {
+  readonly role: "user" | "assistant" | "system"
+  readonly content: Array<Json>
+}
+
+/** A conversation in Anthropic's form. */
+interface Conversation {
+  readonly system: ReadonlyArray<Json>
+  readonly turns: ReadonlyArray<Turn>
+}
+
+/**
+ * Turns alternate: neighbours of one role are one. Instructions in the middle stay near their place where the model takes them
+ * there, behind the user's turn that they stand at; all others go to the top.
+ */
+const conversationOut = (messages: ReadonlyArray<Message>, systemTurns: boolean): Conversation => {
+  const system: Array<Json> = []
+  const turns: Array<Turn> = []
+  let waiting: ReadonlyArray<Json> = []
+  const place = (to: ReadonlyArray<Json>, from = turns.at(-1)) => {
+    if (waiting.length > 0 && from?.role === "user") turns.push({ role: "system", content: [...to] })
+    else system.push(...to)
+    waiting = []
+  }
   for (const message of messages) {
-    if (isSystem(message)) continue
-    const role = message.role === "assistant" ? "assistant" : "user"
     const blocks = message.content.flatMap(blockOut)
+    if (isSystem(message)) {
+      if (systemTurns && turns.length > 0) waiting = [...waiting, ...blocks]
+      else system.push(...blocks)
+      continue
+    }
+    if (blocks.length === 0) continue
+    const role = message.role === "assistant" ? "assistant" : "user"
+    if (role === "assistant") place(waiting)
     const last = turns.at(-1)
     if (last?.role === role) last.content.push(...blocks)
     else turns.push({ role, content: blocks })
   }
-  const rank = (block: Json) => (block["type"] === "tool_result" ? 0 : 1)
-  return turns.filter(({ content }) => content.length > 0).map(({ content, role }) => {
-    const [only] = content
-    const plain = content.length === 1 && only?.["type"] === "text" && !("cache_control" in only)
-    return { role, content: plain ? only["text"] : content.toSorted((a, b) => rank(a) - rank(b)) }
+  place(waiting)
+  // Instructions alone are a question here too.
+  return turns.length === 0 ? { system: [], turns: system.length === 0 ? [] : [{ role: "user", content: system }] } : { system, turns }
+}
+
+const rank = (block: Json) => (block["type"] === "tool_result" ? 0 : 1)
+
+/** Results of tools come first in their turn; an answer that is begun for the model does not end in a blank. */
+const turnOut = ({ content, role }: Turn, at: number, turns: ReadonlyArray<Turn>): Json => {
+  const last = content.at(-1)
+  const begun = at === turns.length - 1 && role === "assistant" && typeof last?.["text"] === "string"
+  const blocks = begun ? [...content.slice(0, -1), { ...last, text: String(last["text"]).trimEnd() }] : content
+  return { role, content: contentOut(blocks.toSorted((a, b) => rank(a) - rank(b))) }
+}
+
+/** As many blocks may be marked for the cache. */
+const mostMarks = 4
+
+/** OpenAI takes any number of its marks and heeds the latest; here the earliest go. */
+const withMarks = ({ system, turns }: Conversation, { messages, tools = [] }: ProviderCall["request"]): Conversation => {
+  const translated = messages.some(({ content }) => content.some((part) => "cacheControl" in part && isBreakpoint(part.cacheControl)))
+  if (!translated) return { system, turns }
+  let over = tools.filter(({ cacheControl }) => cacheControl !== undefined).length - mostMarks
+  for (const blocks of [system, ...turns.map(({ content }) => content)]) over += blocks.filter((block) => "cache_control" in block).length
+  if (over <= 0) return { system, turns }
+  const less = (blocks: ReadonlyArray<Json>): Array<Json> =>
+    blocks.map(({ cache_control: mark, ...block }) => (mark === undefined || over-- > 0 ? block : { ...block, cache_control: mark }))
+  return { system: less(system), turns: turns.map(({ content, role }) => ({ role, content: less(content) })) }
+}
+
+// --- tools
+
+/** Anthropic wants to be told that an input is an object, as it is for everyone. */
+const inputSchema = (parameters: unknown): unknown =>
+  isJson(parameters) ? { type: "object", ...parameters } : parameters ?? { type: "object", properties: {} }
+
+const toolOut = ({ cacheControl, description, name, parameters, strict }: Tool): Json =>
+  present({
+    name,
+    description,
+    input_schema: inputSchema(parameters),
+    strict,
+    cache_control: toCacheControl(cacheControl)
   })
+
+/** Anthropic wants to know the tools of a conversation that has calls, also where none may be called any more. */
+const calledTools = (messages: ReadonlyArray<Message>): ReadonlyArray<Tool> => {
+  const names = messages.flatMap(({ content }) => content.flatMap((part) => (part.type === "tool_call" ? [part.name] : [])))
+  return [...new Set(names)].map((name) => ({ name }))
+}
+
+const toolsOut = ({ messages, tools = [] }: ProviderCall["request"]): Json => {
+  if (tools.length > 0) return { tools: tools.map(toolOut) }
+  const called = calledTools(messages)
+  return called.length === 0 ? {} : { tools: called.map(toolOut), tool_choice: { type: "none" } }
 }
 
 const toolChoiceOut = ({ parallelToolCalls, toolChoice, tools }: ProviderCall["request"]): unknown => {
@@ -127,23 +212,69 @@ const toolChoiceOut = ({ parallelToolCalls, toolChoice, tools }: ProviderCall["r
   return present({ ...choice, disable_parallel_tool_use: serial })
 }
 
+// --- thinking
+
 type Reasoning = ProviderCall["request"]["reasoning"]
 
-/** An effort is cut to what the output limit leaves; a budget goes out as it was asked for. */
-const thinkingOut = (reasoning: Reasoning, maxTokens: number): unknown => {
-  if (reasoning?.thinking !== undefined) return reasoning.thinking === "unset" ? undefined : { type: reasoning.thinking }
-  const asked = budgetOf(reasoning)
-  if (asked === undefined) return undefined
-  const budget = reasoning?.budgetTokens ?? Math.min(asked, maxTokens - 1)
-  return budget < leastBudget && reasoning?.budgetTokens === undefined ? undefined : { type: "enabled", budget_tokens: budget }
+/** Whether thoughts are in the answer: who asks in another protocol's words expects them. */
+const displayOf = (reasoning: Reasoning, { quiet }: ClaudeModel): Json => {
+  const shown = reasoning?.shown ?? (quiet && reasoning?.thinking === undefined ? true : undefined)
+  return shown === undefined ? {} : { display: shown ? "summarized" : "omitted" }
 }
 
-/** The form of the answer, and its effort where thinking is asked for apart from that. */
-const outputOut = ({ reasoning, responseFormat }: ProviderCall["request"]): unknown => {
-  const apart = reasoning?.thinking !== undefined || reasoning?.budgetTokens !== undefined
+/** What of the output limit an effort may spend on thinking: a quarter is left for the answer. */
+const shareOf = (maxTokens: number): number => Math.min(Math.max(leastBudget, Math.floor(maxTokens * 0.75)), maxTokens - 1)
+
+/** An effort is cut to its share of the output limit; a budget goes out as it was asked for. */
+const budgetedOut = (reasoning: Reasoning, maxTokens: number, model: ClaudeModel): unknown => {
+  const asked = budgetOf(reasoning)
+  if (asked === undefined) return undefined
+  const budget = reasoning?.budgetTokens ?? Math.min(asked, shareOf(maxTokens))
+  return budget < leastBudget && reasoning?.budgetTokens === undefined
+    ? undefined
+    : { type: "enabled", budget_tokens: budget, ...displayOf(reasoning, model) }
+}
+
+/** `none`, where the model thinks by itself. */
+const offOut = ({ off }: ClaudeModel): unknown => (off === "disabled" || off === "between_tools" ? { type: off } : undefined)
+
+const thinkingOut = (reasoning: Reasoning, maxTokens: number, model: ClaudeModel): unknown => {
+  switch (reasoning?.thinking) {
+    case "unset":
+      return undefined
+    case "disabled":
+      return { type: "disabled" }
+    case "adaptive":
+      return model.thinking === "budget" && model.known
+        ? budgetedOut({ effort: "medium", ...reasoning }, maxTokens, model)
+        : { type: "adaptive", ...displayOf(reasoning, model) }
+    default:
+      if (reasoning?.effort === "none") return offOut(model)
+      if (model.thinking === "budget") return budgetedOut(reasoning, maxTokens, model)
+      // Without an effort the model thinks as it does by itself.
+      return effortOf(reasoning) === undefined && (reasoning?.shown !== true || model.off === "absent")
+        ? undefined
+        : { type: "adaptive", ...displayOf(reasoning, model) }
+  }
+}
+
+/** An effort in Anthropic's words; one that the model does not know is the next lower. */
+const effortName = (effort: string, { efforts }: ClaudeModel): string =>
+  effort === "minimal" || effort === "none" ? "low" : (effort === "xhigh" || effort === "max") && !efforts.has(effort) ? "high" : effort
+
+/** The effort as it was asked for apart from thinking; else as the measure of a model that has no budgets. */
+const effortOut = (reasoning: Reasoning, model: ClaudeModel): string | undefined => {
+  if (reasoning?.thinking !== undefined) return model.thinking === "budget" && reasoning.thinking === "adaptive" && model.known ? undefined : reasoning.effort
+  if (model.thinking === "budget") return reasoning?.budgetTokens === undefined ? undefined : reasoning.effort
+  const effort = effortOf(reasoning)
+  return effort === undefined || (effort === "none" && model.off !== "never") ? undefined : effortName(effort, model)
+}
+
+/** The form of the answer, and its effort. */
+const outputOut = ({ reasoning, responseFormat }: ProviderCall["request"], model: ClaudeModel): unknown => {
   const fields = present({
-    effort: apart ? reasoning?.effort : undefined,
-    format: responseFormat?.type === "json_schema" ? { type: "json_schema", schema: responseFormat.schema } : undefined
+    effort: effortOut(reasoning, model),
+    format: responseFormat?.type === "json_schema" ? { type: "json_schema", schema: closed(responseFormat.schema) } : undefined
   })
   return Object.keys(fields).length === 0 ? undefined : fields
 }
@@ -151,25 +282,62 @@ const outputOut = ({ reasoning, responseFormat }: ProviderCall["request"]): unkn
 const bodyOut = (call: ProviderCall, stream: boolean): Json => {
   const { request } = call
   const maxTokens = request.maxTokens ?? call.maxOutputTokens
+  const model = claudeModel(call.upstreamModel)
+  const { system, turns } = withMarks(conversationOut(request.messages, model.systemTurns), request)
   return present({
     ...(request.extra?.protocol === protocol ? request.extra.fields : {}),
     model: call.upstreamModel,
     max_tokens: maxTokens,
-    system: systemOut(request.messages),
-    messages: messagesOut(request.messages),
+    system: system.length === 0 ? undefined : contentOut(system),
+    messages: turns.map(turnOut),
     temperature: request.temperature,
     top_p: request.topP,
     top_k: request.topK,
     stop_sequences: request.stop,
-    tools: request.tools?.map(({ cacheControl, description, name, parameters, strict }) =>
-      present({ name, description, input_schema: parameters ?? { type: "object", properties: {} }, strict, cache_control: cacheControl })
-    ),
     tool_choice: toolChoiceOut(request),
-    thinking: thinkingOut(request.reasoning, maxTokens),
-    output_config: outputOut(request),
+    ...toolsOut(request),
+    thinking: thinkingOut(request.reasoning, maxTokens, model),
+    output_config: outputOut(request, model),
     metadata: request.user === undefined ? undefined : { user_id: request.user },
     stream: stream ? true : undefined
   })
+}
+
+/** What single models refuse (`ClaudeModel.ts`), and what none takes beside thinking. */
+const lacksAt = (call: ProviderCall): ReadonlyArray<Feature> => {
+  const { request } = call
+  const model = claudeModel(call.upstreamModel)
+  const thinks = objectOf(thinkingOut(request.reasoning, request.maxTokens ?? call.maxOutputTokens, model))
+  const on = thinks["type"] === "enabled" || thinks["type"] === "adaptive"
+  const forced = isForced(request)
+  return [
+    ...(model.sampling === "none" || (on && !forced) ? ["temperature", "top_k"] as const : []),
+    ...(model.sampling === "none" || (on && !forced) || (model.sampling === "one" && request.temperature !== undefined) ? ["top_p"] as const : []),
+    ...(model.forcedTools ? [] : ["forced_tools"] as const),
+    ...(on && forced && model.forcedTools ? ["reasoning", "thinking"] as const : [])
+  ]
+}
+
+/** Fields of the Messages API by their names in chat completions; places in messages are not the client's. */
+const fieldOf = (param: string): string => {
+  const [head = "", second = ""] = param.split(/[.[]/)
+  switch (head) {
+    case "system":
+    case "messages":
+      return "messages"
+    case "stop_sequences":
+      return "stop"
+    case "thinking":
+      return "reasoning_effort"
+    case "output_config":
+      return second === "format" ? "response_format" : "reasoning_effort"
+    case "metadata":
+      return "user"
+    case "tools":
+      return /^\d+$/.test(second) ? `tools[${second}]` : "tools"
+    default:
+      return head
+  }
 }
 
 const rewrite: NonNullable<Protocol["rewrite"]> = ({ maxOutputTokens }, body) => ({ ...body, max_tokens: body["max_tokens"] ?? maxOutputTokens })
@@ -367,12 +535,16 @@ const patterns: ReadonlyArray<Pattern> = [
   { fault: "rate_limited", code: /^rate_limit_error$/ }
 ]
 
-/** `{"type": "error", "error": {"type", "message"}}`; the field is what stands before the first colon. */
+/** A message begins with its field, with a colon behind it or in quotes. */
+const namedFirst = /^(?:([a-z_]+(?:\.\w+)*): |[`"]([a-z_]+(?:\.\w+)*)[`"])/
+
+/** `{"type": "error", "error": {"type", "message"}}` */
 const readError: ErrorDialect["read"] = (body) => {
   const error = objectOf(body)["error"]
   if (!isJson(error)) return undefined
   const message = stringOf(error["message"])
-  return { message, type: stringOf(error["type"]), code: stringOf(error["type"]), param: /^([a-z_]+(\.[\w]+)*): /.exec(message ?? "")?.[1] }
+  const [, before, quoted] = namedFirst.exec(message ?? "") ?? []
+  return { message, type: stringOf(error["type"]), code: stringOf(error["type"]), param: before ?? quoted }
 }
 
 const errors: ErrorDialect = { read: readError, patterns }
@@ -400,6 +572,8 @@ export const anthropicMessages: Protocol = {
   name: protocol,
   vendor: "Anthropic",
   lacks,
+  lacksAt,
+  fieldOf,
   request: (call, stream, native) => ({
     path: "/v1/messages",
     headers: native === undefined ? headers : { ...headers, ...call.request.native?.headers },

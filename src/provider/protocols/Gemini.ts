@@ -9,7 +9,7 @@ import { answered, ofEvent, retryAfterMs } from "../Faults.ts"
 import type { ProviderCall } from "../ProviderAdapter.ts"
 import type { StreamReader } from "../ServerEvents.ts"
 import type { Feature } from "./Abilities.ts"
-import { budgetOf, effortOf } from "./Abilities.ts"
+import { budgetOf } from "./Abilities.ts"
 import type { Collector } from "./Collector.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import type { Json } from "./Json.ts"
@@ -55,15 +55,24 @@ const jsonObject = (text: string): Json | undefined => {
   }
 }
 
-/** The parts of one message. A thought's signature belongs on what follows it; the thought itself is not asked for again. */
+const ownSignature = (part: Part): string | undefined => (part.type === "reasoning" ? unmarked("gemini", part.signature) : undefined)
+
+/**
+ * The parts of one message. A thought's signature belongs on what follows it, and the last before the first call on that: other
+ * protocols keep all thoughts in front of all words. The thought itself is not asked for again.
+ */
 const partsOut = (message: Message, names: ReadonlyMap<string, string>, signed: boolean): ReadonlyArray<Json> => {
+  const { content } = message
   const out: Array<Json> = []
+  const firstCall = content.findIndex(({ type }) => type === "tool_call")
+  const ofCall = content.slice(0, Math.max(0, firstCall)).findLast((part) => ownSignature(part) !== undefined)
   let signature: string | undefined
   let calls = 0
-  for (const part of message.content) {
-    const own = signature === undefined ? {} : { thoughtSignature: signature }
+  for (const [at, part] of content.entries()) {
+    const given = at === firstCall && ofCall !== undefined ? ownSignature(ofCall) : signature
+    const own = given === undefined ? {} : { thoughtSignature: given }
     if (part.type === "reasoning") {
-      signature = unmarked("gemini", part.signature) ?? signature
+      if (part !== ofCall) signature = ownSignature(part) ?? signature
       continue
     }
     signature = undefined
@@ -104,26 +113,45 @@ const contentsOut = (call: ProviderCall): ReadonlyArray<Json> => {
     if (isSystem(message)) continue
     const role = message.role === "assistant" ? "model" : "user"
     const parts = partsOut(message, names, signed)
+    if (parts.length === 0) continue
     const last = turns.at(-1)
     if (last?.role === role) last.parts.push(...parts)
     else turns.push({ role, parts: [...parts] })
   }
-  return turns.filter(({ parts }) => parts.length > 0)
+  return turns
 }
 
-const systemOut = (messages: ReadonlyArray<Message>): unknown => {
-  const parts = messages.filter(isSystem).flatMap((message) => partsOut(message, new Map(), false))
-  return parts.length === 0 ? undefined : { parts }
+/** What is said, and the instructions; where nothing else is said, they are a question here too. */
+const promptOut = (call: ProviderCall): Json => {
+  const parts = call.request.messages.filter(isSystem).flatMap((message) => partsOut(message, new Map(), false))
+  const contents = contentsOut(call)
+  if (parts.length === 0) return { contents }
+  return contents.length === 0 ? { contents: [{ role: "user", parts }] } : { systemInstruction: { parts }, contents }
 }
 
-const thinkingOut = (call: ProviderCall): unknown => {
-  const { reasoning } = call.request
-  if (reasoning?.effort === "none") return isThirdGeneration(call.upstreamModel) ? { thinkingLevel: "low" } : { thinkingBudget: 0 }
-  const thinkingBudget = budgetOf(reasoning)
-  if (reasoning === undefined || (thinkingBudget === undefined && reasoning.effort === undefined)) return undefined
-  return isThirdGeneration(call.upstreamModel) && reasoning.budgetTokens === undefined
-    ? { includeThoughts: true, thinkingLevel: effortOf(reasoning) === "xhigh" ? "high" : effortOf(reasoning) }
-    : present({ includeThoughts: true, thinkingBudget })
+/** As little thinking as the model can do. */
+const leastThinking = (model: string): Json =>
+  isThirdGeneration(model) ? { thinkingLevel: /flash/.test(model) ? "minimal" : "low" } : { thinkingBudget: /2\.5-pro/.test(model) ? 128 : 0 }
+
+/** The largest budget that every model of the second generation takes. */
+const mostBudget = 24_576
+
+/** Levels by the efforts that have another name. */
+const levels: { readonly [effort: string]: string } = { xhigh: "high", max: "high" }
+
+const thinkingOut = ({ request: { reasoning }, upstreamModel }: ProviderCall): unknown => {
+  if (reasoning === undefined) return undefined
+  const { budgetTokens, effort, shown, thinking } = reasoning
+  if (effort === "none") return leastThinking(upstreamModel)
+  const asked = budgetOf(reasoning)
+  // Where the model decides, thoughts can be shown all the same.
+  if (asked === undefined && effort === undefined) return thinking === "adaptive" || shown === true ? { includeThoughts: shown ?? true } : undefined
+  return present({
+    includeThoughts: shown ?? true,
+    ...(isThirdGeneration(upstreamModel) && budgetTokens === undefined && effort !== undefined
+      ? { thinkingLevel: levels[effort] ?? effort }
+      : { thinkingBudget: budgetTokens ?? (asked === undefined ? undefined : Math.min(asked, mostBudget)) })
+  })
 }
 
 const toolConfigOut = ({ toolChoice }: ProviderCall["request"]): unknown => {
@@ -141,8 +169,7 @@ const bodyOut = (call: ProviderCall): Json => {
   const hasTools = request.tools !== undefined && request.tools.length > 0
   return present({
     ...extra,
-    systemInstruction: systemOut(request.messages),
-    contents: contentsOut(call),
+    ...promptOut(call),
     tools: hasTools
       ? [{
         functionDeclarations: request.tools?.map(({ description, name, parameters }) =>
@@ -252,6 +279,20 @@ const logprobsIn = (candidate: Json): unknown => {
   }
 }
 
+/** The model broke its own call, or thought away its answer: there is none (FAULTS.md row 18). */
+const broken: ReadonlySet<string> = new Set([
+  "MALFORMED_FUNCTION_CALL",
+  "MALFORMED_RESPONSE",
+  "UNEXPECTED_TOOL_CALL",
+  "TOO_MANY_TOOL_CALLS",
+  "MISSING_THOUGHT_SIGNATURE"
+])
+
+const isBroken = (reason: string | undefined, content: ReadonlyArray<Part>): boolean =>
+  reason !== undefined && broken.has(reason) && content.every(({ type }) => type === "reasoning")
+
+const brokenAnswer = (reason: string): ProviderError => answered("malformed_response", `Gemini's answer broke off: ${reason}`)
+
 /** Why the prompt itself was blocked; passed on as a finish reason (FAULTS.md row 39). */
 const isBlocked = (answer: Json): boolean => stringOf(objectOf(answer["promptFeedback"])["blockReason"]) !== undefined
 
@@ -275,6 +316,8 @@ const answerIn = (call: ProviderCall, body: unknown) => {
     for (const delta of deltasIn(candidate, id ?? crypto.randomUUID(), { count: 0 })) parts.push(delta)
     return choiceOf(parts.parts(), imagesIn(candidate), stringOf(candidate["finishReason"]) ?? "STOP")
   })
+  const reason = stringOf(candidates[0]?.["finishReason"])
+  if (reason !== undefined && isBroken(reason, choices[0]?.content ?? [])) return brokenAnswer(reason)
   return completionOf(call, {
     upstreamModel: stringOf(answer["modelVersion"]),
     upstreamId: id,
@@ -332,6 +375,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
     end: () => {
       const first = candidates.get(0)
       if (first === undefined ? !promptBlocked && usage === undefined : first.finish === undefined) return interrupted()
+      if (first?.finish !== undefined && isBroken(first.finish, first.parts.parts())) return brokenAnswer(first.finish)
       const sorted = [...candidates].toSorted(([a], [b]) => a - b)
       const choices = sorted.map(([, { finish, images, parts }]) => choiceOf(parts.parts(), images, finish ?? "STOP"))
       return endOf(call, {
@@ -366,6 +410,36 @@ const patterns: ReadonlyArray<Pattern> = [
 const firstText = (list: ReadonlyArray<Json>, field: string): string | undefined =>
   list.map((item) => stringOf(item[field])).find((text) => text !== undefined)
 
+/** The field that a message names. */
+const namedIn = (message: string): string | undefined =>
+  /GenerateContentRequest\.([\w.[\]]+):/.exec(message)?.[1] ?? (/response mime ?type/i.test(message) ? "generationConfig.responseMimeType" : undefined)
+
+/** Fields of generateContent by their names in chat completions, in either spelling; contents are not the client's messages. */
+const fieldOf = (param: string): string => {
+  const path = param.replace(/^\*? ?GenerateContentRequest\./, "").replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+  const [, tool] = /functionDeclarations\[(\d+)\]/.exec(path) ?? []
+  if (tool !== undefined) return `tools[${tool}]`
+  if (/^(contents|systemInstruction)/.test(path)) return "messages"
+  const [head = "", second = ""] = path.split(/[.[\]]+/)
+  return head === "generationConfig" ? configFields[second] ?? second : head === "toolConfig" ? "tool_choice" : head
+}
+
+const configFields: { readonly [field: string]: string } = {
+  maxOutputTokens: "max_tokens",
+  topP: "top_p",
+  topK: "top_k",
+  stopSequences: "stop",
+  frequencyPenalty: "frequency_penalty",
+  presencePenalty: "presence_penalty",
+  candidateCount: "n",
+  responseLogprobs: "logprobs",
+  logprobs: "top_logprobs",
+  responseMimeType: "response_format",
+  responseSchema: "response_format",
+  responseJsonSchema: "response_format",
+  thinkingConfig: "reasoning_effort"
+}
+
 /** google.rpc.Status: the details tell the reason, a daily quota from one per minute, and how long to wait. */
 const readError: ErrorDialect["read"] = (body) => {
   const error = objectOf(Array.isArray(body) ? body[0] : body)["error"]
@@ -378,7 +452,7 @@ const readError: ErrorDialect["read"] = (body) => {
     message: stringOf(error["message"]),
     code: quotas.some((quota) => /PerDay/i.test(quota)) ? "QuotaPerDay" : firstText(details, "reason") ?? status,
     type: status,
-    param: firstText(violations, "field"),
+    param: firstText(violations, "field") ?? namedIn(stringOf(error["message"]) ?? ""),
     retryAfterMs: retryAfterMs(firstText(details, "retryDelay"), 0)
   }
 }
@@ -408,6 +482,7 @@ export const gemini: Protocol = {
   name: protocol,
   vendor: "Gemini",
   lacks,
+  fieldOf,
   request: (call, stream) => ({
     path: pathOf(call.upstreamModel, stream ? "streamGenerateContent?alt=sse" : "generateContent"),
     body: bodyOut(call),

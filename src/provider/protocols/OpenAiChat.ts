@@ -14,8 +14,10 @@ import type {
   ToolChoice,
   ToolResultPart
 } from "../../domain/Chat.ts"
-import { textOf } from "../../domain/Chat.ts"
+import { isBreakpoint, toCacheControl } from "../../domain/CacheMark.ts"
+import { text } from "../../domain/Chat.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
+import * as Signature from "../../domain/Signature.ts"
 import type { ReportedUsage } from "../../domain/Usage.ts"
 import type { ErrorDialect, Pattern } from "../Faults.ts"
 import { answered, ofEvent } from "../Faults.ts"
@@ -23,11 +25,14 @@ import type { ProviderCall } from "../ProviderAdapter.ts"
 import type { StreamReader } from "../ServerEvents.ts"
 import type { Feature } from "./Abilities.ts"
 import { effortOf } from "./Abilities.ts"
+import type { CallIds } from "./CallId.ts"
+import { callId, fits } from "./CallId.ts"
 import type { Collector } from "./Collector.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
 import { codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
+import { lacksAt } from "./OpenAiModel.ts"
 import type { Protocol } from "./Protocol.ts"
 
 // --- wire types
@@ -46,11 +51,12 @@ export interface Quirks {
   readonly developerRole: boolean
   /** Takes `user`, the end user's name. */
   readonly user: boolean
-  /** Takes Anthropic's `cache_control` on parts; the others cache by themselves. */
-  readonly cacheControl: boolean
+  /** The field of parts that marks what to cache; null: the vendor has none and caches by itself. */
+  readonly cacheMark: "cache_control" | "prompt_cache_breakpoint" | null
   readonly reasoning: "reasoning_effort" | "reasoning"
-  /** Wants an assistant's thoughts back beside its tool calls. */
-  readonly reasoningBack: boolean
+  /** The field in which an assistant's thoughts go back: beside tool calls, or with their signatures; null: they don't. */
+  readonly reasoningBack: "reasoning_content" | "reasoning_details" | null
+  readonly callIds: CallIds
   /** Takes null for a field that is absent. */
   readonly nulls: boolean
   /** null: the vendor has no list of models. */
@@ -58,15 +64,16 @@ export interface Quirks {
 }
 
 export const openAiQuirks: Quirks = {
-  lacks: ["top_k", "files_by_url"],
+  lacks: ["top_k", "files_by_url", "prefill"],
   maxTokens: "max_completion_tokens",
   seed: "seed",
   streamOptions: true,
   developerRole: true,
   user: true,
-  cacheControl: false,
+  cacheMark: "prompt_cache_breakpoint",
   reasoning: "reasoning_effort",
-  reasoningBack: false,
+  reasoningBack: null,
+  callIds: { pattern: /^[^]{1,40}$/, longest: 40 },
   nulls: true,
   modelsPath: "/models"
 }
@@ -87,8 +94,14 @@ const textOfFile = ({ filename, source }: FilePart): string | undefined => {
 const fileOf = (part: FilePart): Json =>
   present({ filename: part.filename ?? "file", file_data: part.source.type === "data" ? urlOf(part.source) : undefined })
 
+/** A prompt caching mark in the vendor's words; OpenAI has none for another vendor's. */
+const markOut = (mark: unknown, { cacheMark }: Quirks): Json =>
+  cacheMark === null || (cacheMark === "prompt_cache_breakpoint" && !isBreakpoint(mark))
+    ? {}
+    : { [cacheMark]: cacheMark === "cache_control" ? toCacheControl(mark) : mark }
+
 const partOut = (part: Part, quirks: Quirks): Json | undefined => {
-  const mark = quirks.cacheControl && "cacheControl" in part ? { cache_control: part.cacheControl } : {}
+  const mark = "cacheControl" in part ? markOut(part.cacheControl, quirks) : {}
   switch (part.type) {
     case "text":
       return present({ type: "text", text: part.text, ...mark })
@@ -109,22 +122,48 @@ const partOut = (part: Part, quirks: Quirks): Json | undefined => {
 const contentOut = (parts: ReadonlyArray<Part>, quirks: Quirks): unknown => {
   const out = parts.map((part) => partOut(part, quirks)).filter((part) => part !== undefined)
   const [only] = out
-  return out.length === 1 && only?.["type"] === "text" && !("cache_control" in only) ? only["text"] : out
+  return out.length === 1 && only?.["type"] === "text" && Object.keys(only).length === 2 ? only["text"] : out
+}
+
+/** Thoughts with their vendors' signatures, as OpenRouter takes them back; those that nobody signed are of no use there. */
+const detailsOut = (content: ReadonlyArray<Part>): ReadonlyArray<Json> =>
+  content.flatMap((part): ReadonlyArray<Json> => {
+    if (part.type !== "reasoning") return []
+    if (part.redacted !== undefined) return [{ type: "reasoning.encrypted", data: part.redacted, format: "anthropic-claude-v1" }]
+    const google = Signature.unmarked("gemini", part.signature)
+    if (google !== undefined) return [{ type: "reasoning.encrypted", data: google, format: "google-gemini-v1" }]
+    const own = Signature.unmarked("openai", part.signature)
+    if (own === undefined) {
+      return part.signature === undefined
+        ? []
+        : [{ type: "reasoning.text", text: part.text, signature: part.signature, format: "anthropic-claude-v1" }]
+    }
+    const [id, data] = Signature.split(own)
+    return [present({ type: "reasoning.encrypted", id: id || undefined, data, format: "openai-responses-v1" })]
+  })
+
+const thoughtsOut = (content: ReadonlyArray<Part>, { reasoningBack }: Quirks): Json => {
+  if (reasoningBack === null) return {}
+  if (reasoningBack === "reasoning_details") {
+    const details = detailsOut(content)
+    return { reasoning_details: details.length === 0 ? undefined : details }
+  }
+  if (!content.some(({ type }) => type === "tool_call")) return {}
+  return { reasoning_content: content.map((part) => (part.type === "reasoning" ? part.text : "")).join("") || undefined }
 }
 
 const assistantOut = (message: Message, quirks: Quirks): Json => {
   const calls = message.content.filter((part) => part.type === "tool_call")
   const said = message.content.filter((part) => part.type === "text")
   const refused = message.content.filter((part) => part.type === "refusal").map((part) => part.text).join("")
-  const thought = message.content.filter((part) => part.type === "reasoning").map((part) => part.text).join("")
   return {
     ...present({
       role: "assistant",
       name: message.name,
       refusal: refused || undefined,
-      reasoning_content: quirks.reasoningBack && calls.length > 0 ? thought || undefined : undefined,
+      ...thoughtsOut(message.content, quirks),
       tool_calls: calls.length === 0 ? undefined : calls.map((call) => ({
-        id: call.id,
+        id: callId(call.id, quirks.callIds),
         type: "function",
         function: { name: call.name, arguments: call.arguments }
       }))
@@ -133,29 +172,42 @@ const assistantOut = (message: Message, quirks: Quirks): Json => {
   }
 }
 
-/** Tool messages hold text only: images of a result follow in a user message. */
+/** Tool messages hold text only: images of results follow in a user message. */
 const toolResultOut = (result: ToolResultPart, quirks: Quirks): Json => {
   const texts: ReadonlyArray<TextPart> = result.content.filter((part) => part.type === "text")
-  const content = textOf(texts)
-  return {
-    role: "tool",
-    tool_call_id: result.toolCallId,
-    content: result.isError === true && !/error/i.test(content)
-      ? `Error: ${content}`
-      : texts.length > 1
-      ? contentOut(texts, quirks)
-      : content
-  }
+  const words = texts.map((part) => part.text).join("")
+  const said = result.isError === true && !/error/i.test(words) ? [text(`Error: ${words}`)] : texts.length === 0 ? [text("")] : texts
+  const last = said.length - 1
+  const marked = said.map((part, i) => (i === last && result.cacheControl !== undefined ? { ...part, cacheControl: result.cacheControl } : part))
+  return { role: "tool", tool_call_id: callId(result.toolCallId, quirks.callIds), content: contentOut(marked, quirks) }
 }
 
-const messageOut = (message: Message, quirks: Quirks): ReadonlyArray<Json> => {
-  if (message.role === "assistant") return [assistantOut(message, quirks)]
-  const results = message.content.filter((part) => part.type === "tool_result")
-  const images = results.flatMap((result) => result.content.filter((part) => part.type === "image"))
-  const rest = [...images, ...message.content.filter((part) => part.type !== "tool_result")]
-  const role = message.role === "developer" && !quirks.developerRole ? "system" : message.role === "tool" ? "user" : message.role
-  const own = rest.length === 0 && results.length > 0 ? [] : [present({ role, name: message.name, content: contentOut(rest, quirks) })]
-  return [...results.map((result) => toolResultOut(result, quirks)), ...own]
+/** Results stand side by side behind the calls that they answer, so that their images wait for what comes after them. */
+const messagesOut = (messages: ReadonlyArray<Message>, quirks: Quirks): ReadonlyArray<Json> => {
+  const out: Array<Json> = []
+  let images: ReadonlyArray<Part> = []
+  const release = () => {
+    if (images.length > 0) out.push({ role: "user", content: contentOut(images, quirks) })
+    images = []
+  }
+  for (const message of messages) {
+    if (message.role === "assistant") {
+      release()
+      out.push(assistantOut(message, quirks))
+      continue
+    }
+    const results = message.content.filter((part) => part.type === "tool_result")
+    const rest = message.content.filter((part) => part.type !== "tool_result")
+    out.push(...results.map((result) => toolResultOut(result, quirks)))
+    images = [...images, ...results.flatMap((result) => result.content.filter((part) => part.type === "image"))]
+    if (rest.length === 0 && results.length > 0) continue
+    const role = message.role === "developer" && !quirks.developerRole ? "system" : message.role === "tool" ? "user" : message.role
+    if (role !== "user") release()
+    out.push(present({ role, name: message.name, content: contentOut([...images, ...rest], quirks) }))
+    images = []
+  }
+  release()
+  return out
 }
 
 const toolChoiceOut = (choice: ToolChoice | undefined): unknown =>
@@ -177,27 +229,30 @@ const reasoningOut = ({ reasoning }: ProviderCall["request"], quirks: Quirks): J
 
 const bodyOut = (call: ProviderCall, quirks: Quirks, stream: boolean): Json => {
   const { request } = call
+  const hasTools = (request.tools?.length ?? 0) > 0
   return present({
     ...(request.extra?.protocol === protocol ? request.extra.fields : {}),
     model: call.upstreamModel,
-    messages: request.messages.flatMap((message) => messageOut(message, quirks)),
+    messages: messagesOut(request.messages, quirks),
     [quirks.maxTokens]: request.maxTokens,
     temperature: request.temperature,
     top_p: request.topP,
     top_k: request.topK,
-    stop: request.stop,
+    stop: request.stop?.length === 0 ? undefined : request.stop,
     [quirks.seed]: request.seed,
     frequency_penalty: request.frequencyPenalty,
     presence_penalty: request.presencePenalty,
     logprobs: request.logprobs,
     top_logprobs: request.topLogprobs,
     n: request.n,
-    tools: request.tools?.map(({ description, name, parameters, strict }) => ({
-      type: "function",
-      function: present({ name, description, parameters, strict })
-    })),
-    tool_choice: toolChoiceOut(request.toolChoice),
-    parallel_tool_calls: request.parallelToolCalls,
+    tools: hasTools
+      ? request.tools?.map(({ description, name, parameters, strict }) => ({
+        type: "function",
+        function: present({ name, description, parameters, strict })
+      }))
+      : undefined,
+    tool_choice: hasTools ? toolChoiceOut(request.toolChoice) : undefined,
+    parallel_tool_calls: hasTools ? request.parallelToolCalls : undefined,
     response_format: formatOut(request.responseFormat),
     ...reasoningOut(request, quirks),
     user: quirks.user ? endUser(request.user) : undefined,
@@ -214,11 +269,33 @@ const departs = ({ messages, reasoning, seed, user }: ProviderCall["request"], q
   || messages.some(({ content, role }) =>
     (role === "developer" && !quirks.developerRole)
     || content.some((part) =>
-      (part.type === "reasoning" && !quirks.reasoningBack)
-      || (part.type === "tool_result" && part.content.some((inner) => inner.type === "image"))
-      || (!quirks.cacheControl && "cacheControl" in part && part.cacheControl !== undefined)
+      (part.type === "tool_result" && (part.content.some((inner) => inner.type === "image") || !fits(part.toolCallId, quirks.callIds)))
+      || (part.type === "tool_call" && !fits(part.id, quirks.callIds))
+      || (part.type === "reasoning" && part.signature !== undefined && Signature.isMarked(part.signature) && quirks.reasoningBack !== null)
     )
   )
+
+/** Whether the messages have fields that some vendor refuses: thoughts, and marks for a cache. */
+const hasOwnFields = ({ messages }: ProviderCall["request"]): boolean =>
+  messages.some(({ content }) => content.some((part) => part.type === "reasoning" || ("cacheControl" in part && part.cacheControl !== undefined)))
+
+const thoughtFields = ["reasoning_content", "reasoning_details"] as const
+const markFields = ["cache_control", "prompt_cache_breakpoint"] as const
+
+const without = (fields: Json, names: ReadonlySet<string>): Json =>
+  Object.fromEntries(Object.entries(fields).filter(([name]) => !names.has(name)))
+
+/** A client's own messages without the fields that this vendor refuses. */
+const ownMessages = (messages: unknown, { cacheMark, reasoningBack }: Quirks): unknown => {
+  const thoughts = new Set<string>(reasoningBack === null ? thoughtFields : [])
+  const marks = new Set<string>(markFields.filter((name) => name !== cacheMark))
+  const bare = (part: unknown): unknown => (isJson(part) && markFields.some((name) => name in part) ? without(part, marks) : part)
+  return !Array.isArray(messages) ? messages : messages.map((message: unknown) => {
+    if (!isJson(message)) return message
+    const { content } = message
+    return without({ ...message, ...(Array.isArray(content) ? { content: content.map(bare) } : {}) }, thoughts)
+  })
+}
 
 /** A client's own request; a stream is asked for its usage, since the ledger wants it. */
 const rewrite = (quirks: Quirks): NonNullable<Protocol["rewrite"]> => (call, body, stream) => {
@@ -227,8 +304,26 @@ const rewrite = (quirks: Quirks): NonNullable<Protocol["rewrite"]> => (call, bod
   const fields = quirks.nulls ? rest : present(rest)
   return {
     ...fields,
+    ...(hasOwnFields(call.request) ? { messages: ownMessages(body["messages"], quirks) } : {}),
     ...present({ [quirks.maxTokens]: max_completion_tokens ?? max_tokens }),
     ...(stream && quirks.streamOptions ? { stream_options: { ...objectOf(stream_options), include_usage: true } } : {})
+  }
+}
+
+/** Fields by which the vendor may name one that the client gave in another protocol; places in messages are not the client's. */
+const fieldOf = (param: string): string => {
+  const [head = "", second = ""] = param.split(/[.[\]]+/)
+  switch (head) {
+    case "max_completion_tokens":
+      return "max_tokens"
+    case "random_seed":
+      return "seed"
+    case "reasoning":
+      return "reasoning_effort"
+    case "tools":
+      return /^\d+$/.test(second) ? `tools[${second}]` : "tools"
+    default:
+      return head
   }
 }
 
@@ -248,14 +343,29 @@ const finishReasons: { readonly [reason: string]: FinishReason } = {
 
 const reasonIn = (reason: string): FinishReason => finishReasons[reason] ?? "other"
 
+/** A thought's signature of OpenRouter's details, by whose it is. The words of the thought stand beside them. */
+const signatureIn = (detail: Json): Delta | undefined => {
+  const data = stringOf(detail["data"])
+  const signature = stringOf(detail["signature"])
+  const format = stringOf(detail["format"]) ?? ""
+  if (data === undefined) return signature === undefined ? undefined : { type: "reasoning", text: "", signature }
+  if (format.startsWith("openai")) {
+    return { type: "reasoning", text: "", signature: Signature.marked("openai", Signature.join(stringOf(detail["id"]) ?? "", data)) }
+  }
+  return format.startsWith("google")
+    ? { type: "reasoning", text: "", signature: Signature.marked("gemini", data) }
+    : { type: "reasoning", text: "", redacted: data }
+}
+
 /** Of a message or a delta: its texts in order. Mistral writes thoughts and text as a list of parts. */
 const textsIn = (message: Json): ReadonlyArray<Delta> => {
   const deltas: Array<Delta> = []
   const thought = stringOf(message["reasoning_content"]) ?? stringOf(message["reasoning"])
   if (thought !== undefined) deltas.push({ type: "reasoning", text: thought })
+  if ("reasoning_details" in message) deltas.push(...listOf(message["reasoning_details"]).flatMap((detail) => signatureIn(detail) ?? []))
   const content = message["content"]
-  const text = stringOf(content)
-  if (text !== undefined) deltas.push({ type: "text", text })
+  const said = stringOf(content)
+  if (said !== undefined) deltas.push({ type: "text", text: said })
   for (const part of listOf(content)) {
     const words = stringOf(part["text"])
     if (part["type"] === "thinking") {
@@ -269,22 +379,28 @@ const textsIn = (message: Json): ReadonlyArray<Delta> => {
 
 const argumentsIn = (value: unknown): string => (typeof value === "string" ? value : isJson(value) ? JSON.stringify(value) : "")
 
-const choiceIn = (choice: Json): Choice => {
+const choiceIn = (call: ProviderCall) => (choice: Json): Choice => {
   const message = objectOf(choice["message"])
   const parts = collector()
   for (const delta of textsIn(message)) parts.push(delta)
-  for (const [index, call] of listOf(message["tool_calls"]).entries()) {
-    const made = objectOf(call["function"])
+  for (const [index, item] of listOf(message["tool_calls"]).entries()) {
+    const made = objectOf(item["function"])
     parts.push({
       type: "tool_call",
       index,
-      id: stringOf(call["id"]) ?? `call_${index}`,
+      id: stringOf(item["id"]) ?? `call_${index}`,
       name: stringOf(made["name"]) ?? "",
       arguments: argumentsIn(made["arguments"])
     })
   }
   const content = parts.parts()
-  return { content, finishReason: finishOf(reasonIn(stringOf(choice["finish_reason"]) ?? ""), content) }
+  return { content, finishReason: finishOf(reasonIn(stringOf(choice["finish_reason"]) ?? ""), content), ...stoppedBy(call, choice) }
+}
+
+/** The stop text that ended a choice: vLLM names it. */
+const stoppedBy = ({ request }: ProviderCall, choice: Json): { readonly stopSequence?: string } => {
+  const stop = stringOf(choice["stop_reason"])
+  return stop === undefined || request.stop?.includes(stop) !== true ? {} : { stopSequence: stop }
 }
 
 /** xAI counts reasoning apart from the completion: its total shows it. */
@@ -315,7 +431,7 @@ const answerIn = (call: ProviderCall, body: unknown) => {
   return completionOf(call, {
     upstreamModel: stringOf(answer["model"]),
     upstreamId: stringOf(answer["id"]),
-    choices: choices.map(choiceIn),
+    choices: choices.map(choiceIn(call)),
     usage: usageIn(answer["usage"]),
     logprobs: choices[0]?.["logprobs"]
   })
@@ -326,6 +442,7 @@ const answerIn = (call: ProviderCall, body: unknown) => {
 interface OpenChoice {
   readonly parts: Collector
   finish: string | undefined
+  stop: { readonly stopSequence?: string }
   readonly logprobs: { content: Array<unknown>; refusal: Array<unknown> }
   /** Ids of the tool calls, by index. */
   readonly callIds: Array<string>
@@ -368,7 +485,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   let model: string | undefined
 
   const openChoice = (index: number): OpenChoice => {
-    const fresh = { parts: collector(), finish: undefined, logprobs: { content: [], refusal: [] }, callIds: [] }
+    const fresh = { parts: collector(), finish: undefined, stop: {}, logprobs: { content: [], refusal: [] }, callIds: [] }
     const open = choices.get(index) ?? fresh
     choices.set(index, open)
     return open
@@ -384,12 +501,13 @@ const reader = (call: ProviderCall) => (): StreamReader => {
     open.logprobs.content.push(...listAt(choice["logprobs"], "content"))
     open.logprobs.refusal.push(...listAt(choice["logprobs"], "refusal"))
     open.finish = stringOf(choice["finish_reason"]) ?? open.finish
+    if ("stop_reason" in choice) open.stop = stoppedBy(call, choice)
     return index === 0 ? deltas : []
   }
 
-  const closed = ({ finish, parts }: OpenChoice): Choice => {
+  const closed = ({ finish, parts, stop }: OpenChoice): Choice => {
     const content = parts.parts()
-    return { content, finishReason: finishOf(reasonIn(finish ?? "stop"), content) }
+    return { content, finishReason: finishOf(reasonIn(finish ?? "stop"), content), ...stop }
   }
 
   return {
@@ -422,7 +540,9 @@ const reader = (call: ProviderCall) => (): StreamReader => {
 // --- errors in
 
 const patterns: ReadonlyArray<Pattern> = [
-  { fault: "context_overflow", code: /^(context_length_exceeded|string_above_max_length|model_max_prompt_tokens_exceeded)$/ },
+  { fault: "context_overflow", code: /^(context_length_exceeded|model_max_prompt_tokens_exceeded)$/ },
+  // Names and ids may be too long too.
+  { fault: "context_overflow", code: /^string_above_max_length$/, param: /^(input|instructions|messages\[\d+\]\.content)\b/ },
   ...[
     /maximum context length|context (length|window|size)( of| is)?.*(exceed|too|overflow)/i,
     /exceed\w*.{0,40}(context|max(imum)? (input|prompt)? ?tokens?)/i,
@@ -483,6 +603,8 @@ export const openAiChat = (vendor: string, quirks: Quirks): Protocol => ({
   name: protocol,
   vendor,
   lacks: quirks.lacks,
+  lacksAt: ({ request, upstreamModel }) => lacksAt(upstreamModel, request),
+  fieldOf,
   request: (call, stream, native) => ({ path: "/chat/completions", body: native ?? bodyOut(call, quirks, stream), apiKey: call.apiKey, errors }),
   rewrite: rewrite(quirks),
   answerIn,

@@ -12,6 +12,7 @@ import type {
   ToolChoice,
   ToolResultPart
 } from "../../domain/Chat.ts"
+import { isBreakpoint } from "../../domain/CacheMark.ts"
 import { textOf } from "../../domain/Chat.ts"
 import * as Signature from "../../domain/Signature.ts"
 import type { ReportedUsage } from "../../domain/Usage.ts"
@@ -20,11 +21,13 @@ import type { ProviderCall } from "../ProviderAdapter.ts"
 import type { StreamReader } from "../ServerEvents.ts"
 import type { Feature } from "./Abilities.ts"
 import { effortOf } from "./Abilities.ts"
+import { callId } from "./CallId.ts"
 import type { Answer } from "./Collector.ts"
 import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
 import { isJson, listOf, objectOf, present, stringOf } from "./Json.ts"
+import { lacksAt, thinks } from "./OpenAiModel.ts"
 import { errors } from "./OpenAiChat.ts"
 import type { Protocol } from "./Protocol.ts"
 
@@ -41,11 +44,12 @@ const lacks: ReadonlyArray<Feature> = [
   "frequency_penalty",
   "presence_penalty",
   "names",
-  "audio"
+  "audio",
+  "prefill"
 ]
 
-/** Models that think; the others refuse to be asked for their encrypted thoughts. */
-const thinks = /^(o\d|codex|gpt-(?!5-chat)[5-9])/
+/** OpenAI's limit for the ids of calls here. */
+const callIds = { pattern: /^[^]{1,64}$/, longest: 64 }
 
 const encryptedReasoning = "reasoning.encrypted_content"
 const logprobsIncluded = "message.output_text.logprobs"
@@ -54,18 +58,23 @@ const logprobsIncluded = "message.output_text.logprobs"
 
 const urlOf = (source: Source): string => (source.type === "url" ? source.url : `data:${source.mediaType};base64,${source.data}`)
 
+/** OpenAI has no mark for another vendor's. */
+const markOut = ({ cacheControl }: { readonly cacheControl?: unknown }): Json =>
+  isBreakpoint(cacheControl) ? { prompt_cache_breakpoint: cacheControl } : {}
+
 /** A part of an input message or of a tool's result. */
 const contentOut = (part: Part): ReadonlyArray<Json> => {
   switch (part.type) {
     case "text":
+      return [{ type: "input_text", text: part.text, ...markOut(part) }]
     case "refusal":
       return [{ type: "input_text", text: part.text }]
     case "image":
-      return [{ type: "input_image", image_url: urlOf(part.source), detail: part.detail ?? "auto" }]
+      return [{ type: "input_image", image_url: urlOf(part.source), detail: part.detail ?? "auto", ...markOut(part) }]
     case "file":
       return part.source.type === "url"
-        ? [present({ type: "input_file", file_url: part.source.url, filename: part.filename })]
-        : [{ type: "input_file", file_data: urlOf(part.source), filename: part.filename ?? "file" }]
+        ? [present({ type: "input_file", file_url: part.source.url, filename: part.filename, ...markOut(part) })]
+        : [{ type: "input_file", file_data: urlOf(part.source), filename: part.filename ?? "file", ...markOut(part) }]
     default:
       return []
   }
@@ -103,11 +112,12 @@ const assistantOut = (content: ReadonlyArray<Part>): ReadonlyArray<Json> => {
       said = undefined
       if (part.type === "reasoning") items.push(...reasoningOut(part))
       else if (part.type === "tool_call") {
-        items.push({ type: "function_call", call_id: part.id, name: part.name, arguments: part.arguments })
+        items.push({ type: "function_call", call_id: callId(part.id, callIds), name: part.name, arguments: part.arguments })
       }
     }
   }
-  return items
+  // OpenAI refuses thoughts that led to nothing.
+  return items.slice(0, items.findLastIndex(({ type }) => type !== "reasoning") + 1)
 }
 
 const messageOut = ({ content, role }: Message): ReadonlyArray<Json> => {
@@ -118,7 +128,7 @@ const messageOut = ({ content, role }: Message): ReadonlyArray<Json> => {
     ? []
     : [{ type: "message", role: role === "tool" ? "user" : role, content: rest.flatMap(contentOut) }]
   return [
-    ...results.map((result) => ({ type: "function_call_output", call_id: result.toolCallId, output: outputOut(result) })),
+    ...results.map((result) => ({ type: "function_call_output", call_id: callId(result.toolCallId, callIds), output: outputOut(result) })),
     ...own
   ]
 }
@@ -149,10 +159,14 @@ const formatOut = (format: ResponseFormat | undefined): unknown =>
 
 const orNothing = (fields: Json): Json | undefined => (Object.keys(fields).length === 0 ? undefined : fields)
 
+const asksToThink = (reasoning: ChatRequest["reasoning"]): boolean =>
+  (effortOf(reasoning) ?? "none") !== "none" || reasoning?.thinking === "adaptive"
+
 const includeOut = (call: ProviderCall, given: unknown): ReadonlyArray<unknown> | undefined => {
   const { logprobs, reasoning } = call.request
   const include = new Set<unknown>(Array.isArray(given) ? given : [])
-  if (reasoning !== undefined || thinks.test(call.upstreamModel)) include.add(encryptedReasoning)
+  // Models that don't think refuse to be asked for their thoughts.
+  if (asksToThink(reasoning) || thinks(call.upstreamModel)) include.add(encryptedReasoning)
   if (logprobs === true) include.add(logprobsIncluded)
   return include.size === 0 ? undefined : [...include]
 }
@@ -160,6 +174,7 @@ const includeOut = (call: ProviderCall, given: unknown): ReadonlyArray<unknown> 
 const bodyOut = (call: ProviderCall, stream: boolean): Json => {
   const { request } = call
   const extra: Json = request.extra?.protocol === protocol ? request.extra.fields : {}
+  const tools = toolsOut(request, extra)
   return present({
     ...extra,
     model: call.upstreamModel,
@@ -168,11 +183,15 @@ const bodyOut = (call: ProviderCall, stream: boolean): Json => {
     temperature: request.temperature,
     top_p: request.topP,
     top_logprobs: request.topLogprobs,
-    tools: toolsOut(request, extra),
-    tool_choice: toolChoiceOut(request.toolChoice) ?? extra["tool_choice"],
-    parallel_tool_calls: request.parallelToolCalls,
+    tools,
+    tool_choice: tools === undefined ? undefined : toolChoiceOut(request.toolChoice) ?? extra["tool_choice"],
+    parallel_tool_calls: tools === undefined ? undefined : request.parallelToolCalls,
     text: orNothing(present({ ...objectOf(extra["text"]), format: formatOut(request.responseFormat) })),
-    reasoning: orNothing(present({ ...objectOf(extra["reasoning"]), effort: effortOf(request.reasoning) })),
+    reasoning: orNothing(present({
+      ...(request.reasoning?.shown === true ? { summary: "auto" } : {}),
+      ...objectOf(extra["reasoning"]),
+      effort: effortOf(request.reasoning)
+    })),
     include: includeOut(call, extra["include"]),
     user: endUser(request.user),
     store: false,
@@ -183,7 +202,7 @@ const bodyOut = (call: ProviderCall, stream: boolean): Json => {
 /** Functions, and the vendor's own tools that the client named. */
 const toolsOut = ({ tools }: ChatRequest, extra: Json): ReadonlyArray<Json> | undefined => {
   const all = [...(tools ?? []).map(toolOut), ...listOf(extra["tools"])]
-  return tools === undefined && all.length === 0 ? undefined : all
+  return all.length === 0 ? undefined : all
 }
 
 /**
@@ -193,6 +212,26 @@ const toolsOut = ({ tools }: ChatRequest, extra: Json): ReadonlyArray<Json> | un
 const rewrite = (call: ProviderCall, body: Json): Json => {
   const { previous_response_id: _, ...rest } = body
   return present({ ...rest, store: false, include: includeOut(call, body["include"]) })
+}
+
+/** Fields of the Responses API by their names in chat completions; items are not the client's messages. */
+const fieldOf = (param: string): string => {
+  const [head = "", second = ""] = param.split(/[.[\]]+/)
+  switch (head) {
+    case "input":
+    case "instructions":
+      return "messages"
+    case "max_output_tokens":
+      return "max_tokens"
+    case "text":
+      return "response_format"
+    case "reasoning":
+      return "reasoning_effort"
+    case "tools":
+      return /^\d+$/.test(second) ? `tools[${second}]` : "tools"
+    default:
+      return head
+  }
 }
 
 // --- answer in
@@ -399,6 +438,8 @@ export const openAiResponses: Protocol = {
   name: protocol,
   vendor: "OpenAI",
   lacks,
+  lacksAt: ({ request, upstreamModel }) => lacksAt(upstreamModel, request),
+  fieldOf,
   request: (call, stream, native) => ({ path: "/responses", body: native ?? bodyOut(call, stream), apiKey: call.apiKey, errors }),
   rewrite,
   answerIn,

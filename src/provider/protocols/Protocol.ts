@@ -16,6 +16,13 @@ export interface Protocol {
   /** For messages. */
   readonly vendor: string
   readonly lacks: ReadonlyArray<Feature>
+  /**
+   * What the called model lacks beside that. It is asked only where the client can do without: models change faster than
+   * TokenHub, and the vendor's own refusal names the field too.
+   */
+  readonly lacksAt?: (call: ProviderCall) => ReadonlyArray<Feature>
+  /** The field of the canonical form (in the words of chat completions) that the vendor's own field stands for. */
+  readonly fieldOf?: (param: string) => string
   /** `native`: what is sent in place of the canonical form. */
   readonly request: (call: ProviderCall, stream: boolean, native: Json | undefined) => UpstreamRequest
   /**
@@ -28,6 +35,19 @@ export interface Protocol {
   readonly models: (endpoint: Endpoint, apiKey: Redacted.Redacted | undefined) => Effect.Effect<ReadonlyArray<string>, ProviderError>
 }
 
+/** The same error of another field. */
+const withParam = ({ code, fault, message, retryAfterMs, sent, status, upstreamRequestId }: ProviderError, param: string): ProviderError =>
+  new ProviderError({
+    fault,
+    message,
+    sent,
+    param,
+    ...(status === undefined ? {} : { status }),
+    ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    ...(code === undefined ? {} : { code }),
+    ...(upstreamRequestId === undefined ? {} : { upstreamRequestId })
+  })
+
 /** A call as it goes out. */
 interface Outgoing {
   readonly call: ProviderCall
@@ -38,13 +58,16 @@ interface Outgoing {
 
 /** An adapter: a request that the vendor can't serve is refused before anything is sent. */
 export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapter => {
-  const fit = (request: ProviderCall["request"]) => fitted(request, protocol.lacks, protocol.vendor, protocol.name)
+  const fit = (call: ProviderCall, request: ProviderCall["request"]) => {
+    const more = request.dropUnsupported === true ? protocol.lacksAt?.(call) ?? [] : []
+    return fitted(request, more.length === 0 ? protocol.lacks : [...protocol.lacks, ...more], protocol.vendor, protocol.name)
+  }
 
   /** The client's own JSON for a vendor that can serve all of it. */
   const nativeOf = (call: ProviderCall, stream: boolean): Outgoing | ProviderError | undefined => {
     const { native, unraised: _, ...request } = call.request
     if (native?.protocol !== protocol.name || protocol.rewrite === undefined) return undefined
-    const fitting = fit(request)
+    const fitting = fit(call, request)
     if (fitting instanceof ProviderError) return fitting
     const body = fitting === request ? protocol.rewrite(call, native.body, stream) : undefined
     if (body === undefined) return undefined
@@ -55,29 +78,34 @@ export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapt
   const outgoing = (call: ProviderCall, stream: boolean): Outgoing | ProviderError => {
     const native = nativeOf(call, stream)
     if (native !== undefined) return native
-    const request = fit(call.request)
+    const request = fit(call, call.request)
     if (request instanceof ProviderError) return request
     const fitting = { ...call, request }
     return { call: fitting, request: protocol.request(fitting, stream, undefined), native: false }
   }
+
+  /** A client that wrote another protocol reads a field by a name of its own. */
+  const named = (error: ProviderError): ProviderError =>
+    error.param === undefined || protocol.fieldOf === undefined ? error : withParam(error, protocol.fieldOf(error.param))
 
   return {
     complete: (given) =>
       Effect.suspend(() => {
         const out = outgoing(given, false)
         if (out instanceof ProviderError) return Effect.fail(out)
-        return Effect.flatMap(endpoint.whole(out.request), ({ text, value }) => {
+        const answer = Effect.flatMap(endpoint.whole(out.request), ({ text, value }) => {
           const completion = protocol.answerIn(out.call, value)
           if (completion instanceof ProviderError) return Effect.fail(completion)
           return Effect.succeed(out.native ? { ...completion, native: { protocol: protocol.name, body: text } } : completion)
         })
+        return out.native ? answer : Effect.mapError(answer, named)
       }),
     stream: (given) =>
       Stream.suspend(() => {
         const out = outgoing(given, true)
-        return out instanceof ProviderError
-          ? Stream.fail(out)
-          : endpoint.events(out.request, protocol.reader(out.call), out.native ? protocol.name : undefined)
+        if (out instanceof ProviderError) return Stream.fail(out)
+        const events = endpoint.events(out.request, protocol.reader(out.call), out.native ? protocol.name : undefined)
+        return out.native ? events : Stream.mapError(events, named)
       }),
     models: (apiKey) => protocol.models(endpoint, apiKey)
   }

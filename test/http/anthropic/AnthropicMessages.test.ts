@@ -350,6 +350,56 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/messages"
     })
   })
 
+  forEach("serves the SDK's beta client and its headers, as Claude's coding agent sends them", async ({ client, fake }, model) => {
+    const message = await client.beta.messages.stream({
+      model,
+      max_tokens: 4000,
+      betas: ["context-management-2025-06-27", "interleaved-thinking-2025-05-14"],
+      thinking: { type: "adaptive" },
+      context_management: { edits: [{ type: "clear_thinking_20251015", keep: "all" }] },
+      metadata: { user_id: JSON.stringify({ device_id: "d".repeat(64), session_id: "s" }) },
+      system: [{ type: "text", text: "You code.", cache_control: { type: "ephemeral", ttl: "1h" } }],
+      messages: user("Hello"),
+      tools: tools.map((tool) => ({ ...tool, eager_input_streaming: true }))
+    }).finalMessage()
+    assert.strictEqual(message.stop_reason, "end_turn")
+    const call = fake.calls.at(-1)
+    if (model === "claude") assert.include(call?.headers["anthropic-beta"], "interleaved-thinking-2025-05-14")
+    else assert.notProperty(call?.headers, "anthropic-beta")
+    const counted = await client.beta.messages.countTokens({ model, messages: user("Hello"), betas: ["token-counting-2024-11-01"] })
+    assert.isAbove(counted.input_tokens, 0)
+  })
+
+  forEach("tells a refusal as one, with its words", async ({ client, fake }, model) => {
+    // Anthropic's own refusals have no words.
+    const behaviour = model === "claude" ? { text: "I can't", finish: "content_filter" } as const : { refusal: "I can't" }
+    if (model === "flash") return
+    fake.script({}, behaviour, behaviour)
+    const body = { model, max_tokens: 100, messages: user("Hello") }
+    for (const message of [await client.messages.create(body), await client.messages.stream(body).finalMessage()]) {
+      assert.deepStrictEqual([message.stop_reason, textOf(message.content)], ["refusal", "I can't"])
+    }
+  })
+
+  test("an answer that the client began goes on at whom it can, and is a 400 elsewhere", async ({ fake, hub }) => {
+    const begun = { max_tokens: 100, system: "Be brief.", messages: [...user("Name the sun"), { role: "assistant", content: "It is (" }] }
+    const refused = await raw(hub, { ...begun, model: "gpt" }, noEscalation)
+    assert.strictEqual(refused.status, 400, refused.text)
+    assert.strictEqual(JSON.parse(refused.text).error.param, "messages[1]")
+    assert.strictEqual((await raw(hub, { ...begun, model: "claude" }, noEscalation)).status, 200)
+    assert.strictEqual((await raw(hub, { ...begun, model: "gpt", tokenhub: { drop_unsupported: true } }, noEscalation)).status, 200)
+    assert.deepNestedPropertyVal(fake.calls.at(-1)?.body, "messages[2]", { role: "assistant", content: "It is (" })
+  })
+
+  test("a field that the provider complains of has Anthropic's name", async ({ fake, hub }) => {
+    const rows = [["gpt", "max_completion_tokens", "max_tokens"], ["gpt", "user", "metadata.user_id"], ["gpt", "stop", "stop_sequences"], ["claude", "messages.0.content", "messages.0.content"]] as const
+    for (const [model, param, named] of rows) {
+      fake.script({}, { error: { kind: "invalid_request", param, message: `${param}: bad` } })
+      const { text } = await raw(hub, { model, max_tokens: 10, messages: user("Hi") }, noEscalation)
+      assert.strictEqual(JSON.parse(text).error.param, named)
+    }
+  })
+
   describe("errors", () => {
     test("are Anthropic's envelope, whatever went wrong", async ({ client, hub }) => {
       const rows = [

@@ -24,6 +24,24 @@ const refusalOf = (body: object) => {
 }
 
 describe("a request to /v1/messages", () => {
+  it("says whether thoughts are to be read, and holds others to a schema that they can be held to", () => {
+    const asked = (more: object) => raise(bodyOf([user({ type: "text", text: "Hi" })], more)).chat
+    assert.deepStrictEqual(asked({ thinking: { type: "adaptive", display: "summarized" } }).reasoning, { thinking: "adaptive", shown: true })
+    assert.deepStrictEqual(asked({ thinking: { type: "enabled", budget_tokens: 2048, display: "omitted" } }).reasoning, { budgetTokens: 2048, shown: false })
+    const formatted = (schema: object) => asked({ output_config: { format: { type: "json_schema", schema } } }).responseFormat
+    const schema = { type: "object", properties: { a: { type: "string" } }, required: ["a"], additionalProperties: false }
+    assert.deepStrictEqual(formatted(schema), { type: "json_schema", name: "answer", schema, strict: true })
+    assert.notProperty(formatted({ ...schema, required: [] }), "strict")
+  })
+
+  it("begins the answer where it ends with the assistant's words", () => {
+    const begun = (content: unknown) => raise(bodyOf([user({ type: "text", text: "Hi" }), { role: "assistant", content }])).chat.prefill
+    assert.strictEqual(begun("It is ("), true)
+    assert.strictEqual(begun([{ type: "text", text: "It is (" }]), true)
+    assert.isUndefined(begun(""))
+    assert.isUndefined(begun([{ type: "tool_use", id: "t", name: "f", input: {} }]))
+  })
+
   it("is raised field by field", () => {
     const { chat, media, model, stream } = raise(bodyOf([{ role: "user", content: "Hi" }, { role: "assistant", content: "Well," }], {
       system: [{ type: "text", text: "Be brief.", cache_control: { type: "ephemeral" } }],
@@ -47,6 +65,8 @@ describe("a request to /v1/messages", () => {
         { role: "user", content: [text("Hi")] },
         { role: "assistant", content: [text("Well,")] }
       ],
+      unnumbered: 1,
+      prefill: true,
       maxTokens: 100,
       stop: ["END"],
       temperature: 0.5,
@@ -155,6 +175,13 @@ describe("a request to /v1/messages", () => {
     })
   })
 
+  it("needs no one who forgets thoughts, but one who forgets results of tools", () => {
+    const needed = (...types: ReadonlyArray<string>) =>
+      raise(bodyOf([user({ type: "text", text: "a" })], { context_management: { edits: types.map((type) => ({ type })) } })).chat.extra?.needed
+    assert.isUndefined(needed("clear_thinking_20251015"))
+    assert.deepStrictEqual(needed("clear_thinking_20251015", "clear_tool_uses_20250919"), ["context_management"])
+  })
+
   it("keeps its own JSON and the headers that say what it means", () => {
     const body = bodyOf([user({ type: "text", text: "a", future: 1 })], { future: { a: 1 } })
     assert.deepStrictEqual(raise(body, { "anthropic-beta": "b1,b2", "anthropic-version": "2023-06-01", authorization: "secret" }).chat.native, {
@@ -185,7 +212,7 @@ describe("a request to /v1/messages", () => {
   it("is counted without max_tokens", () => {
     const counted = Result.getOrThrow(decodeCount({ model: "m", system: "s", messages: [{ role: "user", content: "Hi" }] }, {}))
     assert.deepStrictEqual(counted, {
-      chat: { messages: [{ role: "system", content: [text("s")] }, { role: "user", content: [text("Hi")] }] },
+      chat: { messages: [{ role: "system", content: [text("s")] }, { role: "user", content: [text("Hi")] }], unnumbered: 1 },
       model: "m",
       media: false
     })
@@ -194,7 +221,8 @@ describe("a request to /v1/messages", () => {
 
 // --- round trips
 
-const Word = Schema.String.check(Schema.isMinLength(1))
+/** Anthropic refuses blank texts, and those that begin its answer and end in a blank. */
+const Word = Schema.String.check(Schema.isPattern(/\S$/))
 /** Base64 of UTF-8 has no place for halves of surrogate pairs. */
 const wellFormed = (words: string): string => words.toWellFormed()
 
@@ -272,6 +300,7 @@ const Parameters = Schema.Struct({
   serial: Schema.Boolean,
   effort: Schema.NullOr(Schema.Literals(["low", "max"])),
   thinking: Schema.NullOr(Schema.Literals(["enabled", "adaptive", "disabled", "unset"])),
+  shown: Schema.NullOr(Schema.Boolean),
   schema: Schema.Boolean,
   stop: Schema.Array(Schema.String),
   user: Schema.String
@@ -280,6 +309,9 @@ const Parameters = Schema.Struct({
 const requestOf = (messages: ReadonlyArray<Message>, drawn: typeof Parameters.Type): ChatRequest => {
   const effort = drawn.effort === null ? {} : { effort: drawn.effort }
   const thinking = drawn.thinking
+  // A conversation with calls has tools.
+  const calls = messages.some(({ content }) => content.some(({ type }) => type === "tool_call"))
+  const tools = drawn.tools.length === 0 && calls ? [{ name: "f", mark: false }] : drawn.tools
   return {
     messages,
     maxTokens: 4000,
@@ -288,8 +320,8 @@ const requestOf = (messages: ReadonlyArray<Message>, drawn: typeof Parameters.Ty
     temperature: 0.5,
     topP: 0.5,
     topK: 3,
-    ...(drawn.tools.length === 0 ? {} : {
-      tools: drawn.tools.map(({ mark, ...tool }) => ({ ...tool, parameters: { type: "object" }, ...cached(mark) })),
+    ...(tools.length === 0 ? {} : {
+      tools: tools.map(({ mark, ...tool }) => ({ ...tool, parameters: { type: "object" }, ...cached(mark) })),
       toolChoice: drawn.choice === "tool" ? { name: "f" } : drawn.choice,
       ...(drawn.serial && drawn.choice !== "none" ? { parallelToolCalls: false } : {})
     }),
@@ -297,10 +329,23 @@ const requestOf = (messages: ReadonlyArray<Message>, drawn: typeof Parameters.Ty
       ? { reasoning: { ...effort, budgetTokens: 2048 } }
       : thinking === null || (thinking === "unset" && drawn.effort === null)
       ? {}
-      : { reasoning: { ...effort, thinking } }),
-    ...(drawn.schema ? { responseFormat: { type: "json_schema", name: "answer", schema: { type: "object" } } as const } : {})
+      : { reasoning: { ...effort, thinking, ...(drawn.shown === null || thinking !== "adaptive" ? {} : { shown: drawn.shown }) } }),
+    ...(drawn.schema ? { responseFormat: { type: "json_schema", name: "answer", schema: closedSchema, strict: true } as const } : {})
   }
 }
+
+/** What the door makes of it: instructions stand apart, and an answer that was begun goes on. */
+const asRaised = (request: ChatRequest): ChatRequest => {
+  const { messages } = request
+  return {
+    ...request,
+    ...(messages[0]?.role === "system" ? { unnumbered: 1 } : {}),
+    ...(messages.at(-1)?.content.at(-1)?.type === "text" ? { prefill: true } : {})
+  }
+}
+
+const closedSchema = { type: "object", properties: { a: { type: "string" } }, required: ["a"], additionalProperties: false }
+
 
 /** What a provider would be sent, as a client's body. */
 const lowered = (request: ChatRequest): { readonly [name: string]: unknown } => JSON.parse(JSON.stringify(upstream.request(callOf("m", request), false, undefined).body))
@@ -403,7 +448,7 @@ describe("a conversation", () => {
   it.prop("lowered to Anthropic's request and raised again is the same", [Conversation, Parameters], ([conversation, parameters]) => {
     const request = requestOf(messagesOf(conversation), parameters)
     const { native: _, ...raised } = raise(lowered(request)).chat
-    assert.deepStrictEqual(raised, request)
+    assert.deepStrictEqual(raised, asRaised(request))
   })
 
   it.prop("raised and lowered for OpenAI loses no word", [Conversation], ([conversation]) => {
@@ -553,11 +598,14 @@ describe("a stream", () => {
     ["content_block_start", "{\"content_block\":{\"type\":\"tool_use\"}}", true],
     ["content_block_delta", "{}", true],
     ["message_delta", "{}", true],
-    ["message_stop", "{}", true]
+    ["message_stop", "{}", true],
+    [undefined, "{\"type\":\"message_start\"}", false],
+    [undefined, "{\"type\": \"content_block_start\",\"content_block\":{\"type\":\"text\"}}", false],
+    [undefined, "{\"type\":\"content_block_delta\"}", true]
   ] as const
   for (const [event, data, content] of frames) {
     it(`of the provider's has ${content ? "" : "no "}content in ${event} ${data}`, () => {
-      assert.strictEqual(hasContent({ type: "frame", protocol: "anthropic-messages", event, data }), content)
+      assert.strictEqual(hasContent({ type: "frame", protocol: "anthropic-messages", data, ...(event === undefined ? {} : { event }) }), content)
     })
   }
 })

@@ -213,6 +213,19 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/chat/comp
       assert.hasAllKeys(JSON.parse(completion.choices[0]?.message.content ?? ""), ["city"])
     })
 
+    forEach("tells what a cache gave and took, and a refusal in its own place", async ({ client, fake }, model) => {
+      fake.script({}, { text: "Hi", usage: { prompt: 20, completion: 2, cached: 8, cacheWrite: 5 } })
+      const { usage } = await client.chat.completions.create({ model, messages: user("Hello") })
+      assert.deepInclude(usage?.prompt_tokens_details, { cached_tokens: 8 })
+      // The fake provider has OpenAI and Gemini count what a cache took among the rest.
+      if (model === "claude") assert.deepInclude(usage?.prompt_tokens_details, { cache_write_tokens: 5 })
+      if (model !== "gpt") return
+      fake.script({}, { refusal: "I can't" }, { refusal: "I can't" })
+      const whole = await client.chat.completions.create({ model, messages: user("Hello") })
+      const streamed = await client.chat.completions.stream({ model, messages: user("Hello") }).finalChatCompletion()
+      for (const { choices: [choice] } of [whole, streamed]) assert.deepInclude({ ...choice?.message }, { content: null, refusal: "I can't" })
+    })
+
     forEach("gives the reasoning, and its tokens", async ({ client, fake }, model) => {
       fake.script({ stream: false }, { reasoning: "Let me think", text: "42", usage: { prompt: 5, completion: 50, reasoning: 30 } })
       fake.script({ stream: true }, { reasoning: "Let me think", text: "42" })
@@ -425,14 +438,17 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/chat/comp
   })
 
   describe("what can't be had", () => {
-    test("is a 400 that names the field, unless the client can do without", async ({ client, hub }) => {
+    test("is a 400 that names the field, unless the client can do without", async ({ client, fake, hub }) => {
       const asked: Params = { seed: 7, logit_bias: { 50256: -100 } }
       const refused = await thrownBy(client.chat.completions.create({ model: "claude", messages: user("Hello"), ...asked }, { headers: noEscalation }))
       assert.instanceOf(refused, BadRequestError)
       assert.strictEqual(refused.param, "logit_bias")
       ok(await hub.post("/v1/chat/completions", { model: "claude", messages: user("Hello"), ...asked, tokenhub: { drop_unsupported: true } }))
-      const legacy = await hub.post("/v1/chat/completions", { model: "gpt", messages: user("Hello"), functions: [{ name: "f" }] })
-      assert.strictEqual(legacy.json.error.param, "functions")
+      const legacy = { messages: user("Hello"), functions: [{ name: "f" }] }
+      const elsewhere = await hub.post("/v1/chat/completions", { model: "claude", ...legacy }, { headers: noEscalation })
+      assert.deepStrictEqual([elsewhere.status, elsewhere.json.error.param], [400, "functions"])
+      ok(await hub.post("/v1/chat/completions", { model: "gpt", ...legacy }))
+      assert.deepInclude(fake.calls.at(-1)?.body, legacy)
     })
 
     test("says so by the exception of the SDK", async ({ client, hub }) => {
@@ -493,7 +509,20 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/chat/comp
       const page = async (query: string) => ok(await hub.get(`/v1/models${query}`, { headers }))
       const whole = await page("?limit=1000")
       assert.isFalse(whole.has_more)
-      assert.deepStrictEqual(whole.data[0], { type: "model", id: whole.first_id, display_name: whole.first_id, created_at: "1970-01-01T00:00:00Z" })
+      assert.deepStrictEqual(whole.data[0], {
+        type: "model",
+        id: whole.first_id,
+        display_name: whole.first_id,
+        created_at: "1970-01-01T00:00:00Z",
+        max_input_tokens: 100_000,
+        max_tokens: 4096,
+        lifecycle: "active",
+        capabilities: null,
+        line: null,
+        deprecated_at: null,
+        retires_at: null
+      })
+      assert.deepInclude(whole.data.at(-1), { max_input_tokens: null, max_tokens: null })
       const found: Array<string> = []
       for (let query = "?limit=2"; ;) {
         const { data, has_more, last_id } = await page(query)

@@ -154,6 +154,25 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/responses
         assert.deepStrictEqual(JSON.parse(parsed.output_text), { city: "Oslo" })
       })
 
+      test("a refusal is a part of its own, and what a cache took is counted", async ({ client, fake }) => {
+        if (model === "claude") {
+          fake.script({}, { text: "Hi", usage: { prompt: 20, completion: 2, cached: 8, cacheWrite: 5 } })
+          const { usage } = await client.responses.create({ model, input: "Hello" })
+          assert.deepStrictEqual(usage?.input_tokens_details, { cached_tokens: 8, cache_write_tokens: 5 })
+        }
+        if (model === "claude" || model === "flash") return
+        fake.script({}, { refusal: "I can't" }, { refusal: "I can't" })
+        const plain = await client.responses.create({ model, input: "Hello" })
+        const stream = client.responses.stream({ model, input: "Hello" })
+        const events = await eventsOf(stream)
+        checkOrder(events)
+        assert.include(events.map(({ type }) => type), "response.refusal.done")
+        for (const { output: [item], status } of [plain, await stream.finalResponse()]) {
+          assert.strictEqual(status, "completed")
+          assert.deepStrictEqual(item?.type === "message" ? item.content.map((part) => (part.type === "refusal" ? part.refusal : part.type)) : [], ["I can't"])
+        }
+      })
+
       test("an image goes out", async ({ client, fake }) => {
         const image_url = "data:image/png;base64,iVBORw0KGgo="
         const response = await client.responses.create({
@@ -206,4 +225,30 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/responses
       })
     })
   }
+
+  describe("from a provider of the same protocol", () => {
+    const strange = { model: "native", input: [{ role: "user", content: [{ type: "input_text", text: "Hi", shade: 1 }], mood: "x" }], brand_new: { of: ["tomorrow", null] } }
+
+    test("the client's own JSON goes through, and the provider's bytes come back", async ({ fake, hub }) => {
+      const body = "{ \"id\":\"resp_1\", \"object\":\"response\",\n\"status\":\"completed\", \"aura\":\"\\u00e9\", \"output\":[{\"type\":\"hologram\",\"id\":\"h_1\"}], \"usage\":{\"input_tokens\":1,\"output_tokens\":1,\"new_tokens\":7}}"
+      fake.script({}, { raw: { headers: { "content-type": "application/json" }, body } })
+      const answer = await hub.post("/v1/responses", strange)
+      assert.strictEqual(answer.text, body)
+      assert.strictEqual(answer.headers.get("x-tokenhub-model"), "native")
+      assert.deepStrictEqual(fake.calls[0]?.body, { ...strange, store: false })
+    })
+
+    test("a stream's own events come through, also of kinds that nobody knows", async ({ fake, hub }) => {
+      const events = [
+        { type: "response.created", sequence_number: 0, response: { id: "resp_1", status: "in_progress", output: [], aura: 1 } },
+        { type: "response.hologram.delta", sequence_number: 1, beams: ["\u00e9"] },
+        { type: "response.output_text.delta", sequence_number: 2, output_index: 0, content_index: 0, delta: "Hi", obfuscation: "xyz" },
+        { type: "response.completed", sequence_number: 3, response: { id: "resp_1", status: "completed", output: [], usage: { input_tokens: 1, output_tokens: 1 } } }
+      ]
+      const body = events.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join("")
+      fake.script({}, { raw: { headers: { "content-type": "text/event-stream" }, body } })
+      const answer = await hub.post("/v1/responses", { ...strange, stream: true })
+      assert.strictEqual(answer.text, body)
+    })
+  })
 })

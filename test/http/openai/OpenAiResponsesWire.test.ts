@@ -58,7 +58,7 @@ const partOf = (part: typeof DrawnPart.Type): Part => {
   }
 }
 
-/** Messages as the protocol can say them: neighbouring assistant's ones are one, each tool message is one result. */
+/** Messages as the protocol can say them: neighbouring assistant's ones are one, a thought leads to something, each tool message is one result. */
 const conversation = (drawn: ReadonlyArray<typeof DrawnMessage.Type>): ReadonlyArray<Message> => {
   const messages: Array<{ role: Message["role"]; content: Array<Part> }> = [{ role: "user", content: [text("Hi")] }]
   for (const { parts, role } of drawn) {
@@ -76,6 +76,7 @@ const conversation = (drawn: ReadonlyArray<typeof DrawnMessage.Type>): ReadonlyA
       messages.push({ role, content: all.filter(({ type }) => type === "text" || type === "image" || type === "file") })
     }
   }
+  for (const { content, role } of messages) if (role === "assistant" && content.at(-1)?.type === "reasoning") content.push(text("So"))
   return messages
 }
 
@@ -184,6 +185,26 @@ describe("OpenAI's Responses API as a door", () => {
     assert.deepStrictEqual(meaning(last?.response), meaning(door.answer(result, facts, {})))
   })
 
+  it.prop("a stream is read by OpenAI's reader as the answer that it was", [Schema.Array(DrawnDelta)], ([drawn]) => {
+    const deltas = deltasOf(drawn).filter((delta) => !isEmpty(delta))
+    const parts = collector()
+    for (const delta of deltas) parts.push(delta)
+    const encoder = door.encoder(facts, {})
+    const wire = [...deltas.flatMap((delta) => encoder.delta(delta)), ...encoder.end(resultOf(parts.parts()))]
+    const reader = upstream.reader(callOf("m"))()
+    const read = wire.flatMap(({ data, event = "" }) => {
+      const made = reader.event({ event, data: JSON.parse(data) })
+      return "fault" in made ? (deltas.length === 0 ? [] : assert.fail(made.message)) : made
+    })
+    if (deltas.length === 0) return
+    const end = read.at(-1)
+    const content = end?.type === "end" ? end.completion.content : assert.fail("no end")
+    const words = (all: ReadonlyArray<Part>, type: Part["type"]) => all.flatMap((part) => (part.type === type && "text" in part ? [part.text] : [])).join("")
+    for (const type of ["text", "refusal", "reasoning"] as const) assert.strictEqual(words(content, type), words(parts.parts(), type))
+    const calls = (all: ReadonlyArray<Part>) => all.flatMap((part) => (part.type === "tool_call" ? [[part.id, part.name, part.arguments || "{}"]] : []))
+    assert.deepStrictEqual(calls(content), calls(parts.parts()))
+  })
+
   it("an answer that comes only at the end still has delta events, for arguments too", () => {
     const content: ReadonlyArray<Part> = [text("Well"), { type: "tool_call", id: "call_1", name: "look", arguments: "" }]
     const events = parsed(door.encoder(facts, {}).end(resultOf(content, { finishReason: "tool_calls" })))
@@ -191,6 +212,68 @@ describe("OpenAI's Responses API as a door", () => {
     assert.includeMembers(types, ["response.output_text.delta", "response.function_call_arguments.delta", "response.function_call_arguments.done"])
     const { arguments: json } = Object(events.at(-1)?.response)["output"][1]
     assert.strictEqual(json, "{}")
+  })
+
+  it("an answer that was cut is incomplete in its last item too, whole or streamed", () => {
+    const content: ReadonlyArray<Part> = [
+      { type: "reasoning", text: "hm" },
+      text("Once upon a"),
+      { type: "tool_call", id: "call_1", name: "look", arguments: "{\"a\":" }
+    ]
+    for (const parts of [content, content.slice(0, 2), content.slice(0, 1)]) {
+      const result = resultOf(parts, { finishReason: "length" })
+      const expected = parts.map((_, i) => (i === parts.length - 1 ? "incomplete" : "completed"))
+      const streamed = parsed(door.encoder(facts, {}).end(result)).at(-1)?.response
+      for (const response of [door.answer(result, facts, {}), streamed ?? assert.fail()]) {
+        assert.deepInclude(response, { status: "incomplete", incomplete_details: { reason: "max_output_tokens" } })
+        assert.deepStrictEqual(Object(response["output"]).map(({ status }: Json) => status), expected)
+      }
+    }
+  })
+
+  it("what a function gives back beside texts and pictures goes to OpenAI as it came, and is named for the others", () => {
+    const output = [{ type: "input_text", text: "a" }, { type: "input_file", file_id: "file_1" }, { type: "input_image", image_url: "https://e.com/a" }]
+    const call = { type: "function_call", call_id: "c", name: "f", arguments: "{}" }
+    const body = { input: [call, { type: "function_call_output", call_id: "c", output }] }
+    const { chat } = decoded(body)
+    assert.deepStrictEqual(chat.unraised, ["input[1].output[1]"])
+    assert.deepStrictEqual(chat.native?.body, body)
+    assert.deepStrictEqual(chat.messages[1]?.content, [{
+      type: "tool_result",
+      toolCallId: "c",
+      content: [text("a"), { type: "image", source: { type: "url", url: "https://e.com/a" } }]
+    }])
+    const programs = { input: [{ type: "function_call_output", caller: { type: "program" }, output: "x" }] }
+    assert.deepStrictEqual(decoded({ ...programs, prompt: {} }).chat.unraised, ["input[0]"])
+  })
+
+  it("marks for a cache are raised, and whether thoughts are to be read", () => {
+    const mark = { mode: "explicit" }
+    const { chat } = decoded({
+      input: [{ role: "user", content: [{ type: "input_text", text: "a", prompt_cache_breakpoint: mark }] }],
+      reasoning: { summary: "auto" },
+      top_logprobs: 3
+    })
+    assert.deepStrictEqual(chat.messages[0]?.content, [{ ...text("a"), cacheControl: mark }])
+    assert.deepStrictEqual(chat.reasoning, { shown: true })
+    assert.notProperty(chat, "topLogprobs")
+    assert.deepStrictEqual(decoded({ input: "a", reasoning: { effort: "low" } }).chat.reasoning, { effort: "low" })
+  })
+
+  it("a function that says nothing of strict is kept to its schema where that can be kept to", () => {
+    const strictOf = (tool: object) => decoded({ input: "Hi", tools: [{ type: "function", name: "f", ...tool }] }).chat.tools?.[0]?.strict
+    const schema = { type: "object", properties: { a: { type: "string" } }, required: ["a"], additionalProperties: false }
+    assert.strictEqual(strictOf({ parameters: schema }), true)
+    assert.strictEqual(strictOf({ parameters: schema, strict: null }), true)
+    assert.strictEqual(strictOf({ parameters: schema, strict: false }), false)
+    assert.isUndefined(strictOf({ parameters: { ...schema, required: [] } }))
+  })
+
+  it("an event of the provider's own has content by its name, or by its data where it has none", () => {
+    const holds = (type: string, event?: string) =>
+      door.hasContent({ type: "frame", protocol: door.protocol, data: JSON.stringify({ type, sequence_number: 1 }), ...(event === undefined ? {} : { event }) })
+    for (const name of ["response.created", "response.output_item.added", "response.failed"]) assert.deepStrictEqual([holds(name, name), holds(name)], [false, false])
+    for (const name of ["response.output_text.delta", "response.completed", "response.new_kind.delta"]) assert.deepStrictEqual([holds(name, name), holds(name)], [true, true])
   })
 
   it("thoughts of any vendor go to the client and come back as they were", () => {
@@ -240,10 +323,13 @@ describe("OpenAI's Responses API as a door", () => {
       tools: [{ type: "function", name: "f", parameters: null, strict: null }, { type: "mcp", server_label: "x" }],
       tool_choice: { type: "mcp" },
       text: { verbosity: "high" },
-      max_tool_calls: 3
+      max_tool_calls: 3,
+      stop: ["END"],
+      service_tier: "flex"
     }
     const { chat } = decoded(body)
-    assert.deepStrictEqual(chat.unraised, ["input[0].content[1]", "input[1]", "tools[1]", "tool_choice", "text.verbosity", "max_tool_calls"])
+    assert.deepStrictEqual(chat.unraised, ["input[0].content[1]", "input[1]", "tools[1]", "tool_choice", "text.verbosity"])
+    assert.deepStrictEqual(chat.extra?.needed, ["max_tool_calls", "stop"])
     assert.deepStrictEqual(chat.native?.body, body)
     assert.deepStrictEqual(chat.messages, ask("Hi").messages)
   })

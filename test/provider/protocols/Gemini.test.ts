@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import type { Message } from "../../../src/domain/Chat.ts"
 import { text, textOf } from "../../../src/domain/Chat.ts"
 import { ask } from "../../support/Doubles.ts"
 import { afterTools, asJson, png, schema, weather, withImages, withTools } from "../Conversation.ts"
@@ -147,6 +148,25 @@ layer(harness, { excludeTestServices: true })("Gemini's generateContent", (it) =
       }).pipe(Effect.scoped))
   }
 
+  it.effect("the signature of a call finds it again where a protocol keeps thoughts in front of words", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const sign = (signature: string) => ({ type: "reasoning", text: "", signature: `gemini:${signature}` }) as const
+      const call = (id: string) => ({ type: "tool_call", id, name: "weather", arguments: "{}" }) as const
+      const result = (id: string): Message => ({ role: "tool", content: [{ type: "tool_result", toolCallId: id, content: [text("sunny")] }] })
+      const rows: ReadonlyArray<readonly [Message["content"], ReadonlyArray<string | undefined>]> = [
+        [[sign("c2ln"), text("Look"), call("a"), call("b")], [undefined, "c2ln", undefined]],
+        [[text("Look"), sign("c2ln"), call("a"), call("b")], [undefined, "c2ln", undefined]],
+        [[sign("dGV4dA=="), sign("c2ln"), text("Look"), call("a"), call("b")], ["dGV4dA==", "c2ln", undefined]],
+        [[sign("dGV4dA=="), text("Look"), sign("c2ln"), call("a"), sign("Yg=="), call("b")], ["dGV4dA==", "c2ln", "Yg=="]]
+      ]
+      for (const [content, expected] of rows) {
+        yield* adapter.complete(callOf("gemini-3-pro", { messages: [...ask("Hi").messages, { role: "assistant", content }, result("a"), result("b")] }))
+        const { contents: [, { parts }] } = Object(lastBody())
+        assert.deepStrictEqual(parts.map((part: { thoughtSignature?: string }) => part.thoughtSignature), expected)
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("function calls and results go back by name, an error as an error", () =>
     Effect.gen(function*() {
       const { adapter, lastBody } = yield* start
@@ -176,6 +196,73 @@ layer(harness, { excludeTestServices: true })("Gemini's generateContent", (it) =
       assert.deepNestedPropertyVal(lastBody(), "contents[1].parts[1].thoughtSignature", "skip_thought_signature_validator")
       assert.notNestedProperty(lastBody(), "contents[1].parts[2].thoughtSignature")
       assert.deepNestedPropertyVal(lastBody(), "generationConfig.thinkingConfig", { includeThoughts: true, thinkingLevel: "low" })
+    }).pipe(Effect.scoped))
+
+  it.effect("thinking is asked for as the model's generation wants it", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const rows = [
+        ["gemini-2.5-pro", { effort: "none" }, { thinkingBudget: 128 }],
+        ["gemini-2.5-flash", { effort: "none" }, { thinkingBudget: 0 }],
+        ["gemini-2.5-flash", { effort: "xhigh" }, { includeThoughts: true, thinkingBudget: 24_576 }],
+        ["gemini-2.5-flash", { effort: "high", shown: false }, { includeThoughts: false, thinkingBudget: 24_576 }],
+        ["gemini-3-pro", { effort: "max" }, { includeThoughts: true, thinkingLevel: "high" }],
+        ["gemini-3-flash", { effort: "none" }, { thinkingLevel: "minimal" }],
+        ["gemini-3-pro", { budgetTokens: 2048 }, { includeThoughts: true, thinkingBudget: 2048 }],
+        ["gemini-3-pro", { thinking: "adaptive" }, { includeThoughts: true }],
+        ["gemini-3-pro", { thinking: "disabled" }, undefined],
+        ["gemini-3-pro", { shown: true }, { includeThoughts: true }]
+      ] as const
+      for (const [model, reasoning, expected] of rows) {
+        yield* adapter.complete(callOf(model, { ...ask("Hi"), reasoning }))
+        assert.deepStrictEqual(Object(lastBody()).generationConfig.thinkingConfig, expected, `${model} ${JSON.stringify(reasoning)}`)
+      }
+    }).pipe(Effect.scoped))
+
+  it.effect("instructions alone are the question, and messages without content are none", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      yield* adapter.complete(callOf(model, { messages: [{ role: "system", content: [text("Tell a joke")] }] }))
+      assert.deepInclude(lastBody(), { contents: [{ role: "user", parts: [{ text: "Tell a joke" }] }] })
+      assert.notProperty(lastBody(), "systemInstruction")
+      const thought = { type: "reasoning", text: "hm", signature: "c2ln" } as const
+      yield* adapter.complete(callOf(model, { messages: [...ask("a").messages, { role: "assistant", content: [thought] }, ...ask("b").messages] }))
+      assert.deepInclude(lastBody(), { contents: [{ role: "user", parts: [{ text: "a" }, { text: "b" }] }] })
+    }).pipe(Effect.scoped))
+
+  for (const stream of [false, true]) {
+    it.effect(`a call that the model broke is no answer, unless it said something (stream: ${stream})`, () =>
+      Effect.gen(function*() {
+        const { adapter, fake } = yield* start
+        const answer = (parts: ReadonlyArray<unknown>) => {
+          const body = JSON.stringify({ candidates: [{ content: { role: "model", parts }, finishReason: "MALFORMED_FUNCTION_CALL" }] })
+          return { raw: stream ? { body: `data: ${body}\r\n\r\n`, headers: { "content-type": "text/event-stream" } } : { body, headers: { "content-type": "application/json" } } }
+        }
+        fake.script(model, answer([]), answer([{ text: "hm", thought: true }]), answer([{ text: "Well" }]))
+        for (const _ of [1, 2]) {
+          const error = yield* Effect.flip(run(adapter, callOf(model), stream))
+          assert.deepInclude({ ...error }, { fault: "malformed_response" })
+          assert.include(error.message, "MALFORMED_FUNCTION_CALL")
+        }
+        assert.deepInclude(yield* run(adapter, callOf(model), stream), { content: [text("Well")], finishReason: "other" })
+      }).pipe(Effect.scoped))
+  }
+
+  it.effect("a field that Gemini complains of has the name that other protocols have for it", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const rows = [
+        ["* GenerateContentRequest.contents[2].parts: contents.parts must not be empty.", "messages"],
+        ["* GenerateContentRequest.tools[0].function_declarations[1].name: Invalid function name.", "tools[1]"],
+        ["* GenerateContentRequest.generation_config.max_output_tokens: bad", "max_tokens"],
+        ["* GenerateContentRequest.generation_config.stop_sequences: bad", "stop"],
+        ["Function calling with a response mime type: 'application/json' is unsupported", "response_format"],
+        ["Something is wrong", undefined]
+      ] as const
+      for (const [message, param] of rows) {
+        fake.script(model, { error: { kind: "invalid_request", message } })
+        assert.strictEqual((yield* Effect.flip(adapter.complete(callOf(model)))).param, param, message)
+      }
     }).pipe(Effect.scoped))
 
   it.effect("images, audio and files go out as inline data or by address", () =>

@@ -18,7 +18,7 @@ const sent = (providerType: string, chat: ChatRequest, stream = false) =>
   Effect.gen(function*() {
     const fake = yield* Fake
     fake.reset()
-    const vendor = providerType === "anthropic" ? "anthropic" : "openai"
+    const vendor = providerType === "anthropic" || providerType === "openai" ? providerType : "compatible"
     const adapter = yield* adapterFor(providerType, fake.url(vendor))
     const call = callOf("upstream-name", chat)
     const items = stream ? yield* Stream.runCollect(adapter.stream(call)) : []
@@ -51,6 +51,29 @@ layer(upstreams, { excludeTestServices: true })("a client's own request", (it) =
         const asked = request({}, { ...own, max_completion_tokens: 9, user: null })
         const { body } = yield* sent("fireworks", asked)
         assert.deepStrictEqual(body, { ...own, model: "upstream-name", max_tokens: 9 })
+      }))
+
+    it.effect("goes without thoughts and marks for a cache at a vendor that refuses them, and with all the rest", () =>
+      Effect.gen(function*() {
+        const assistant = { role: "assistant", content: "Yes", reasoning_content: "hm", reasoning_details: [], mood: 1 }
+        const messages = [{ role: "user", content: [{ type: "text", text: "Hi", cache_control: { type: "ephemeral" }, tint: 1 }] }, assistant]
+        const asked = request({
+          messages: [
+            { role: "user", content: [{ type: "text", text: "Hi", cacheControl: { type: "ephemeral" } }] },
+            { role: "assistant", content: [{ type: "reasoning", text: "hm" }, { type: "text", text: "Yes" }] }
+          ]
+        }, { ...own, messages })
+        const { body } = yield* sent("openai", asked)
+        assert.deepStrictEqual(body, {
+          ...own,
+          model: "upstream-name",
+          messages: [
+            { role: "user", content: [{ type: "text", text: "Hi", tint: 1 }] },
+            { role: "assistant", content: "Yes", mood: 1 }
+          ]
+        })
+        const openRouter = yield* sent("openrouter", asked)
+        assert.deepNestedPropertyVal(openRouter.body, "messages", messages)
       }))
 
     it.effect("goes in the canonical form where the vendor departs from the protocol", () =>

@@ -1,5 +1,6 @@
 import { assert, layer } from "@effect/vitest"
 import { Effect } from "effect"
+import type { ChatRequest } from "../../../src/domain/Chat.ts"
 import { text, textOf } from "../../../src/domain/Chat.ts"
 import { ask } from "../../support/Doubles.ts"
 import { afterTools, asJson, clock, png, schema, weather, withImages, withTools } from "../Conversation.ts"
@@ -65,7 +66,7 @@ layer(harness, { excludeTestServices: true })("OpenAI's chat completions", (it) 
   it.effect("every parameter goes out under OpenAI's name", () =>
     Effect.gen(function*() {
       const { adapter, lastBody } = yield* start
-      yield* adapter.complete(callOf(model, {
+      yield* adapter.complete(callOf("gpt-next", {
         messages: [{ role: "developer", content: [text("Be brief.")] }, { role: "user", content: [text("Hi")], name: "ann" }],
         maxTokens: 50,
         temperature: 0.5,
@@ -85,7 +86,7 @@ layer(harness, { excludeTestServices: true })("OpenAI's chat completions", (it) 
         extra: { protocol: "openai-chat", fields: { service_tier: "flex", store: null, model: "evil" } }
       }))
       assert.deepStrictEqual(lastBody(), {
-        model,
+        model: "gpt-next",
         messages: [{ role: "developer", content: "Be brief." }, { role: "user", content: "Hi", name: "ann" }],
         max_completion_tokens: 50,
         temperature: 0.5,
@@ -253,10 +254,22 @@ layer(harness, { excludeTestServices: true })("OpenAI's chat completions", (it) 
   it.effect("a quirk changes what goes out: Mistral's seed, OpenRouter's cache marks and reasoning", () =>
     Effect.gen(function*() {
       const { fake, lastBody } = yield* start
-      const mistral = yield* adapterFor("mistral", fake.url("openai"))
+      const mistral = yield* adapterFor("mistral", fake.url("compatible"))
       yield* run(mistral, callOf(model, { ...ask("Hi"), seed: 7, maxTokens: 9, user: "u" }), true)
       assert.deepStrictEqual(lastBody(), { model, messages: [{ role: "user", content: "Hi" }], max_tokens: 9, random_seed: 7, stream: true })
-      const openRouter = yield* adapterFor("openrouter", fake.url("openai"))
+      const openRouter = yield* adapterFor("openrouter", fake.url("compatible"))
+      const openAi = yield* fakeAdapter("openai")
+      const breakpoint = { mode: "explicit", ttl: "12h" }
+      const marked = (cacheControl: unknown) => callOf(model, { messages: [{ role: "user", content: [{ ...text("Hi"), cacheControl }] }] })
+      const content = () => Object(lastBody())["messages"][0].content
+      yield* openRouter.complete(marked(breakpoint))
+      assert.deepStrictEqual(content(), [{ type: "text", text: "Hi", cache_control: { type: "ephemeral", ttl: "1h" } }])
+      yield* openAi.complete(marked(breakpoint))
+      assert.deepStrictEqual(content(), [{ type: "text", text: "Hi", prompt_cache_breakpoint: breakpoint }])
+      yield* openAi.complete(marked({ type: "ephemeral" }))
+      assert.strictEqual(content(), "Hi")
+      yield* mistral.complete(marked(breakpoint))
+      assert.strictEqual(content(), "Hi")
       yield* openRouter.complete(callOf(model, {
         messages: [{ role: "user", content: [{ ...text("Hi"), cacheControl: { type: "ephemeral" } }] }],
         reasoning: { budgetTokens: 2000 }
@@ -265,6 +278,112 @@ layer(harness, { excludeTestServices: true })("OpenAI's chat completions", (it) 
         messages: [{ role: "user", content: [{ type: "text", text: "Hi", cache_control: { type: "ephemeral" } }] }],
         reasoning: { max_tokens: 2000 }
       })
+    }).pipe(Effect.scoped))
+
+  it.effect("images of tools' results wait until all results are there", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const result = (id: string) => ({
+        type: "tool_result",
+        toolCallId: id,
+        content: [text(`seen ${id}`), { type: "image", source: { type: "data", mediaType: "image/png", data: png } }]
+      } as const)
+      yield* adapter.complete(callOf(model, {
+        messages: [
+          { role: "user", content: [text("Look")] },
+          { role: "assistant", content: ["a", "b"].map((id) => ({ type: "tool_call", id, name: "look", arguments: "{}" }) as const) },
+          { role: "tool", content: [result("a")] },
+          { role: "tool", content: [result("b")] },
+          { role: "system", content: [text("Be brief.")] },
+          { role: "user", content: [text("Well?")] }
+        ]
+      }))
+      const { messages }: { messages?: ReadonlyArray<{ role: string; content: unknown }> } = Object(lastBody())
+      const image = { type: "image_url", image_url: { url: `data:image/png;base64,${png}` } }
+      assert.deepStrictEqual(messages?.slice(2).map(({ content, role }) => [role, content]), [
+        ["tool", "seen a"],
+        ["tool", "seen b"],
+        ["user", [image, image]],
+        ["system", "Be brief."],
+        ["user", "Well?"]
+      ])
+    }).pipe(Effect.scoped))
+
+  it.effect("ids of calls that a vendor would find too long, or of another form, become short ones, alike at call and result", () =>
+    Effect.gen(function*() {
+      const { adapter, fake, lastBody } = yield* start
+      const id = `call_${"x".repeat(60)}`
+      const asked: ChatRequest = {
+        messages: [
+          { role: "user", content: [text("Look")] },
+          { role: "assistant", content: [{ type: "tool_call", id, name: "look", arguments: "{}" }] },
+          { role: "tool", content: [{ type: "tool_result", toolCallId: id, content: [text("seen")] }] }
+        ]
+      }
+      const idsOf = () => {
+        const { messages: [, asking, result] } = Object(lastBody())
+        assert.strictEqual(asking.tool_calls[0].id, result.tool_call_id)
+        return String(result.tool_call_id)
+      }
+      yield* adapter.complete(callOf(model, asked))
+      assert.match(idsOf(), /^[0-9a-f]{40}$/)
+      const mistral = yield* adapterFor("mistral", fake.url("compatible"))
+      yield* mistral.complete(callOf(model, asked))
+      assert.match(idsOf(), /^[0-9a-z]{9}$/)
+    }).pipe(Effect.scoped))
+
+  it.effect("OpenRouter's thoughts come with their signatures, and go back with them", () =>
+    Effect.gen(function*() {
+      const { fake, lastBody } = yield* start
+      const openRouter = yield* adapterFor("openrouter", fake.url("compatible"))
+      const details = [
+        { type: "reasoning.text", text: "hm", signature: "c2ln", format: "anthropic-claude-v1" },
+        { type: "reasoning.encrypted", data: "ZW5j", format: "anthropic-claude-v1" },
+        { type: "reasoning.encrypted", id: "rs_1", data: "gAAA", format: "openai-responses-v1" },
+        { type: "reasoning.encrypted", data: "Z29v", format: "google-gemini-v1" }
+      ]
+      const message = { role: "assistant", content: "Yes", reasoning: "hm", reasoning_details: details }
+      fake.script(model, { raw: { headers: { "content-type": "application/json" }, body: JSON.stringify({ choices: [{ message, finish_reason: "stop" }] }) } })
+      const { content } = yield* openRouter.complete(callOf(model))
+      assert.deepStrictEqual(content, [
+        { type: "reasoning", text: "hm", signature: "c2ln" },
+        { type: "reasoning", text: "", redacted: "ZW5j" },
+        { type: "reasoning", text: "", signature: "openai:rs_1:gAAA" },
+        { type: "reasoning", text: "", signature: "gemini:Z29v" },
+        text("Yes")
+      ])
+      yield* openRouter.complete(callOf(model, { messages: [...ask("Hi").messages, { role: "assistant", content }, ...ask("And?").messages] }))
+      assert.deepNestedPropertyVal(lastBody(), "messages[1]", { role: "assistant", content: "Yes", reasoning_details: details })
+    }).pipe(Effect.scoped))
+
+  for (const stream of [false, true]) {
+    it.effect(`the stop text that vLLM names is told, and no other word of it (stream: ${stream})`, () =>
+      Effect.gen(function*() {
+        const { fake } = yield* start
+        const vllm = yield* adapterFor("vllm", fake.url("compatible"))
+        for (const [said, stopSequence] of [["END", "END"], [128_009, undefined], ["other", undefined]] as const) {
+          const choice = { index: 0, [stream ? "delta" : "message"]: { content: "Hi" }, finish_reason: "stop", stop_reason: said }
+          const body = JSON.stringify({ choices: [choice] })
+          fake.script(model, {
+            raw: stream
+              ? { headers: { "content-type": "text/event-stream" }, body: `data: ${body}\n\ndata: [DONE]\n\n` }
+              : { headers: { "content-type": "application/json" }, body }
+          })
+          assert.strictEqual((yield* run(vllm, callOf(model, { ...ask("Hi"), stop: ["END"] }), stream)).stopSequence, stopSequence)
+        }
+      }).pipe(Effect.scoped))
+  }
+
+  it.effect("a name that is too long is no prompt that is too long", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const problem = { kind: "invalid_request", code: "string_above_max_length", message: "Invalid 'tools[0].function.name': string too long." } as const
+      fake.script(model, { error: { ...problem, param: "tools[0].function.name" } }, { error: { ...problem, param: "messages[3].content" } })
+      const faults = [yield* Effect.flip(adapter.complete(callOf(model))), yield* Effect.flip(adapter.complete(callOf(model)))]
+      assert.deepStrictEqual(faults.map(({ fault, param }) => [fault, param]), [
+        ["invalid_request", "tools[0]"],
+        ["context_overflow", "messages"]
+      ])
     }).pipe(Effect.scoped))
 
   it.effect("odd answers of compatible servers are understood", () =>

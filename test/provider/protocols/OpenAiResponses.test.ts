@@ -48,7 +48,7 @@ layer(harness, { excludeTestServices: true })("OpenAI's Responses API", (it) => 
   it.effect("every parameter goes out under its name here", () =>
     Effect.gen(function*() {
       const { adapter, lastBody } = yield* start
-      yield* adapter.complete(callOf("gpt-5", {
+      yield* adapter.complete(callOf("gpt-next", {
         ...asJson("Oslo"),
         maxTokens: 50,
         temperature: 0.5,
@@ -63,7 +63,7 @@ layer(harness, { excludeTestServices: true })("OpenAI's Responses API", (it) => 
         extra: { protocol: "openai-responses", fields: { text: { verbosity: "low" }, reasoning: { summary: "auto" }, store: true, model: "evil" } }
       }))
       assert.deepStrictEqual(lastBody(), {
-        model: "gpt-5",
+        model: "gpt-next",
         input: [user("Oslo")],
         max_output_tokens: 50,
         temperature: 0.5,
@@ -132,6 +132,24 @@ layer(harness, { excludeTestServices: true })("OpenAI's Responses API", (it) => 
       }).pipe(Effect.scoped))
   }
 
+  it.effect("arguments that come only at the end are deltas all the same, and none twice", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const item = { type: "function_call", id: "fc_1", call_id: "call_1", name: "weather", arguments: "{\"city\":\"Oslo\"}" }
+      const added = { type: "response.output_item.added", output_index: 0, item: { ...item, arguments: "" } }
+      const piece = { type: "response.function_call_arguments.delta", output_index: 0, delta: item.arguments }
+      const done = { type: "response.function_call_arguments.done", output_index: 0, arguments: item.arguments }
+      const closed = { type: "response.output_item.done", output_index: 0, item }
+      const completed = { type: "response.completed", response: { status: "completed", output: [item] } }
+      for (const events of [[added, piece, done, closed], [added, done, closed], [added, closed], [closed], [added, piece]]) {
+        const body = [...events, completed].map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`).join("")
+        fake.script(model, { raw: { headers: { "content-type": "text/event-stream" }, body } })
+        const { completion, deltas } = yield* collect(adapter, callOf(model))
+        assert.deepStrictEqual(completion.content, [{ type: "tool_call", id: "call_1", name: "weather", arguments: item.arguments }])
+        assert.strictEqual(deltas.map((delta) => (delta.type === "tool_call" ? delta.arguments : "")).join(""), item.arguments)
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("tool calls and results go back as items", () =>
     Effect.gen(function*() {
       const { adapter, lastBody } = yield* start
@@ -172,6 +190,57 @@ layer(harness, { excludeTestServices: true })("OpenAI's Responses API", (it) => 
       assert.deepNestedPropertyVal(lastBody(), "input[2].content", [
         { type: "input_file", file_data: "data:application/pdf;base64,JVBE", filename: "a.pdf" }
       ])
+    }).pipe(Effect.scoped))
+
+  it.effect("thoughts are asked for where the model has them, and their words where the client wants to read them", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const rows = [
+        ["gpt-4.1", { thinking: "disabled" }, undefined, undefined],
+        ["gpt-4.1", { effort: "none", thinking: "unset" }, undefined, undefined],
+        ["gpt-5", { thinking: "disabled" }, undefined, ["reasoning.encrypted_content"]],
+        ["gpt-5", { effort: "low" }, { effort: "low" }, ["reasoning.encrypted_content"]],
+        ["gpt-5", { budgetTokens: 2048, shown: true }, { summary: "auto", effort: "low" }, ["reasoning.encrypted_content"]],
+        ["a-deployment", { effort: "low" }, { effort: "low" }, ["reasoning.encrypted_content"]]
+      ] as const
+      for (const [model, reasoning, expected, include] of rows) {
+        const dropUnsupported = true
+        yield* adapter.complete(callOf(model, { ...ask("Hi"), reasoning, dropUnsupported }))
+        assert.deepStrictEqual([Object(lastBody()).reasoning, Object(lastBody()).include], [expected, include], `${model} ${JSON.stringify(reasoning)}`)
+      }
+    }).pipe(Effect.scoped))
+
+  it.effect("marks of OpenAI's go out, others don't; ids of calls are cut to its length", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const mark = { mode: "explicit" }
+      const id = "x".repeat(70)
+      yield* adapter.complete(callOf(model, {
+        messages: [
+          { role: "user", content: [{ ...text("a"), cacheControl: mark }, { ...text("b"), cacheControl: { type: "ephemeral" } }] },
+          { role: "assistant", content: [{ type: "tool_call", id, name: "f", arguments: "{}" }] },
+          { role: "tool", content: [{ type: "tool_result", toolCallId: id, content: [] }] }
+        ],
+        toolChoice: "required"
+      }))
+      const { input: [said, call, result], ...rest } = Object(lastBody())
+      assert.deepStrictEqual(said.content, [{ type: "input_text", text: "a", prompt_cache_breakpoint: mark }, { type: "input_text", text: "b" }])
+      assert.match(call.call_id, /^[0-9a-f]{64}$/)
+      assert.strictEqual(result.call_id, call.call_id)
+      assert.notProperty(rest, "tool_choice")
+    }).pipe(Effect.scoped))
+
+  it.effect("what a model of its own refuses is left out where the client wants it so", () =>
+    Effect.gen(function*() {
+      const { adapter, lastBody } = yield* start
+      const asked = { ...ask("Hi"), temperature: 0.2, topP: 0.5, logprobs: true, reasoning: { effort: "low" }, dropUnsupported: true }
+      yield* adapter.complete(callOf("gpt-5", asked))
+      assert.deepStrictEqual(Object.keys(Object(lastBody())).toSorted(), ["include", "input", "model", "reasoning", "store"])
+      yield* adapter.complete(callOf("gpt-4.1", asked))
+      assert.deepInclude(lastBody(), { temperature: 0.2, top_p: 0.5 })
+      assert.notProperty(lastBody(), "reasoning")
+      const refused = yield* Effect.flip(adapter.complete(callOf("gpt-4.1", { ...ask("Hi"), maxTokens: 1 })))
+      assert.deepInclude({ ...refused }, { fault: "invalid_request", param: "max_tokens" })
     }).pipe(Effect.scoped))
 
   it.effect("what the Responses API can't do is refused by name before anything is sent", () =>

@@ -1,10 +1,10 @@
 /** Anthropic: messages, token counting and models. */
+import { check, checkMessages } from "./AnthropicRules.ts"
 import type {
   Frame,
   Json,
   Lookup,
   Part,
-  Problem,
   ProblemFacts,
   ProblemKind,
   Prompt,
@@ -68,69 +68,6 @@ const read = (body: Json): Prompt => {
     thinking: ["enabled", "adaptive"].includes(textOf(objectOf(body["thinking"])["type"])),
     variant: "messages"
   }
-}
-
-const invalid = (message: string): Problem => ({ kind: "invalid_request", message })
-
-const checkMessages = (body: Json): Problem | undefined => {
-  if (textOf(body["model"]) === "") return invalid("model: Field required")
-  if (!Array.isArray(body["messages"])) return invalid("messages: Field required")
-  const messages = listOf(body["messages"])
-  if (messages.length === 0) return invalid("messages: at least one message is required")
-  for (const [at, message] of messages.entries()) {
-    const role = textOf(message["role"])
-    if (role === "system") {
-      return invalid(
-        `messages: Unexpected role "system". The Messages API accepts a top-level \`system\` parameter, not "system" as an input message role.`
-      )
-    }
-    if (role !== "user" && role !== "assistant") {
-      return invalid(`messages: Unexpected role "${role}". Allowed roles are "user" or "assistant"`)
-    }
-    const blocks = listOf(message["content"])
-    const content = message["content"]
-    if (content === "" || (Array.isArray(content) && blocks.length === 0 && at < messages.length - 1)) {
-      return invalid(
-        `messages.${at}: all messages must have non-empty content except for the optional final assistant message`
-      )
-    }
-    if (blocks.some((block) => block["type"] === "text" && block["text"] === "")) {
-      return invalid("messages: text content blocks must be non-empty")
-    }
-    const answered = new Set(listOf(messages[at + 1]?.["content"]).map((block) => block["tool_use_id"]))
-    const open = blocks.filter((block) => block["type"] === "tool_use" && !answered.has(block["id"]))
-    if (open.length > 0) {
-      return invalid(
-        `messages.${at}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ${
-          open.map((block) => textOf(block["id"])).join(", ")
-        }. Each \`tool_use\` block must have a corresponding \`tool_result\` block in the next message.`
-      )
-    }
-    const made = new Set(listOf(messages[at - 1]?.["content"]).map((block) => block["id"]))
-    const orphan = blocks.findIndex((block) => block["type"] === "tool_result" && !made.has(block["tool_use_id"]))
-    if (orphan >= 0) {
-      return invalid(
-        `messages.${at}.content.${orphan}: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${
-          textOf(blocks[orphan]?.["tool_use_id"])
-        }. Each \`tool_result\` block must have a corresponding \`tool_use\` block in the previous message.`
-      )
-    }
-  }
-  return undefined
-}
-
-const check = (body: Json, prompt: Prompt): Problem | undefined => {
-  if (prompt.maxTokens === undefined) return invalid("max_tokens: Field required")
-  if (prompt.maxTokens < 1) return invalid("max_tokens: Input should be greater than or equal to 1")
-  const temperature = numberOf(body["temperature"])
-  if (temperature !== undefined && (temperature < 0 || temperature > 1)) return invalid("temperature: range: 0..1")
-  const budget = numberOf(objectOf(body["thinking"])["budget_tokens"])
-  if (budget !== undefined && budget >= prompt.maxTokens) {
-    return invalid(
-      "`max_tokens` must be greater than `thinking.budget_tokens`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking#max-tokens-and-context-window-size"
-    )
-  }
-  return checkMessages(body)
 }
 
 // --- answer out
@@ -347,7 +284,8 @@ export const anthropic: Vendor = {
     { method: "GET", path: /^\/v1\/models(?:\/(?<model>[^/]+))?$/, operation: "models", lookup: models }
   ],
   key: (headers, query) => typeof headers["x-api-key"] === "string" ? headers["x-api-key"] : bearerKey(headers, query),
-  precheck: (headers) => "anthropic-version" in headers ? undefined : invalid("anthropic-version: header is required"),
+  precheck: (headers) =>
+    "anthropic-version" in headers ? undefined : { kind: "invalid_request", message: "anthropic-version: header is required" },
   headers: (requestId) => ({
     "request-id": `req_${requestId}`,
     "anthropic-organization-id": "00000000-0000-4000-8000-000000000000",

@@ -1,10 +1,10 @@
 /** Google's Gemini API (v1beta): generateContent, streamGenerateContent, batchEmbedContents, countTokens and models. */
+import { check, field, isThirdGeneration } from "./GeminiRules.ts"
 import type {
   Frame,
   Json,
   Lookup,
   Part,
-  Problem,
   ProblemFacts,
   ProblemKind,
   Prompt,
@@ -16,10 +16,6 @@ import type {
 import { argumentsText, hexOf, listOf, numberOf, objectOf, piecesOf, stringsOf, textOf, tokensOf, vectorOf } from "./Wire.ts"
 
 // --- request in
-
-/** The first of two spellings: protobuf JSON takes camelCase and snake_case. */
-const field = (object: Json, camel: string): unknown =>
-  object[camel] ?? object[camel.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]
 
 const partsText = (content: Json): string =>
   listOf(content["parts"]).map((part) => textOf(part["text"])).join("\n")
@@ -65,34 +61,6 @@ const read = (stream: boolean) => (body: Json, model: string | undefined, query:
   }
 }
 
-/** The request's fields; the API refuses any other. */
-const known = new Set([
-  "model", "contents", "tools", "toolConfig", "safetySettings", "systemInstruction", "generationConfig",
-  "cachedContent", "labels", "serviceTier", "store"
-].flatMap((name) => [name, name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)]))
-
-const check = (body: Json): Problem | undefined => {
-  const unknown = Object.keys(body).find((name) => !known.has(name))
-  if (unknown !== undefined) {
-    return {
-      kind: "invalid_request",
-      message: `Invalid JSON payload received. Unknown name "${unknown}": Cannot find field.`
-    }
-  }
-  const contents = listOf(body["contents"])
-  if (contents.length === 0) {
-    return { kind: "invalid_request", message: "* GenerateContentRequest.contents: contents is not specified\n" }
-  }
-  if (contents.some((content) => !["user", "model", "function", ""].includes(textOf(content["role"])))) {
-    return { kind: "invalid_request", message: "Please use a valid role: user, model." }
-  }
-  const empty = contents.findIndex((content) => listOf(content["parts"]).length === 0)
-  return empty < 0 ? undefined : {
-    kind: "invalid_request",
-    message: `* GenerateContentRequest.contents[${empty}].parts: contents.parts must not be empty.\n`
-  }
-}
-
 // --- answer out
 
 const usageBody = (usage: Usage): Json => ({
@@ -106,13 +74,20 @@ const usageBody = (usage: Usage): Json => ({
 
 const finishReason = { stop: "STOP", tool_calls: "STOP", length: "MAX_TOKENS", content_filter: "SAFETY" } as const
 
-const partOf = (part: Part, text: string): Json => {
+/** From the third generation on, the first call of an answer is signed. */
+const signed = ({ id, parts, prompt }: Reply, part: Part): Json =>
+  isThirdGeneration(prompt.model) && parts.find(({ type }) => type === "tool_call") === part
+    ? { thoughtSignature: Buffer.from(hexOf(`${id} signature`, 32)).toString("base64") }
+    : {}
+
+const partOf = (reply: Reply, part: Part, text: string): Json => {
   switch (part.type) {
     case "reasoning":
       return { text, thought: true, ...(part.signature === undefined ? {} : { thoughtSignature: part.signature }) }
     case "tool_call":
       return {
-        functionCall: { ...(part.id === undefined ? {} : { id: part.id }), name: part.name, args: argumentsOf(part) }
+        functionCall: { ...(part.id === undefined ? {} : { id: part.id }), name: part.name, args: argumentsOf(part) },
+        ...signed(reply, part)
       }
     default:
       return { text }
@@ -144,7 +119,7 @@ const body = (reply: Reply, parts: ReadonlyArray<Json>, finish: string | undefin
 const answer = (reply: Reply): Json =>
   body(
     reply,
-    reply.parts.map((part) => partOf(part, part.type === "tool_call" ? "" : part.text)),
+    reply.parts.map((part) => partOf(reply, part, part.type === "tool_call" ? "" : part.text)),
     finishReason[reply.finish],
     reply.usage
   )
@@ -157,7 +132,7 @@ function* stream(reply: Reply): Iterable<Frame> {
   for (const { last, part, text, tokens } of piecesOf(reply)) {
     if (part.type === "tool_call" && !last) continue
     const usage = { ...reply.usage, completion: tokens, reasoning: Math.min(tokens, reply.usage.reasoning) }
-    yield encode({ stage: "content", data: body(reply, [partOf(part, text)], undefined, usage), tokens })
+    yield encode({ stage: "content", data: body(reply, [partOf(reply, part, text)], undefined, usage), tokens })
   }
   yield encode({
     stage: "finish",
@@ -179,7 +154,7 @@ const arrayItems = () => {
 
 const generate = (stream_: boolean): Protocol => ({
   read: read(stream_),
-  check,
+  check: (body, prompt) => check(body, prompt.model),
   answer,
   stream,
   errorEvent: (problem) => ({ stage: "content", data: problem }),

@@ -1,5 +1,6 @@
 /** OpenAI: chat completions, responses, models and embeddings. */
-import { chatCompletions, missing } from "./OpenAiChat.ts"
+import { chatCompletions } from "./OpenAiChat.ts"
+import { missing } from "./OpenAiChatRules.ts"
 import { responses } from "./OpenAiResponses.ts"
 import type { Lookup, ProblemFacts, ProblemKind, Route, Vendor } from "./Wire.ts"
 import { bearerKey, numberOf, textOf, tokensOf, vectorOf } from "./Wire.ts"
@@ -160,4 +161,13 @@ export const openai: Vendor = {
   }),
   errorHeaders: (problem) => problem.kind === "rate_limit" ? { "x-ratelimit-remaining-requests": "0" } : {},
   error: openAiError
+}
+
+/** One of the many vendors that took OpenAI's chat completions over, with fields of its own. */
+export const compatible: Vendor = {
+  ...openai,
+  name: "compatible",
+  prefix: "/compatible",
+  base: "/compatible/v1",
+  routes: openAiRoutes("/v1", "compatible")
 }

@@ -1,5 +1,6 @@
 /** OpenAI's chat completions, which Azure and many other vendors speak too. */
-import type { Frame, Json, Part, Problem, Prompt, Protocol, Reply, Usage } from "./Wire.ts"
+import { check } from "./OpenAiChatRules.ts"
+import type { Frame, Json, Part, Prompt, Protocol, Reply, Usage } from "./Wire.ts"
 import {
   argumentsText,
   hexOf,
@@ -48,66 +49,6 @@ const read = (variant: string) => (body: Json, model: string | undefined): Promp
     variant
   }
 }
-
-const reasoningModel = /^(o\d|gpt-5)/
-
-const check = (body: Json, prompt: Prompt): Problem | undefined => {
-  const messages = listOf(body["messages"])
-  if (prompt.model === "") return { kind: "invalid_request", message: "you must provide a model parameter" }
-  if (!Array.isArray(body["messages"])) return missing("messages")
-  if (messages.length === 0) {
-    return {
-      kind: "invalid_request",
-      message:
-        "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an empty array instead.",
-      param: "messages",
-      code: "empty_array"
-    }
-  }
-  const orphan = messages.findIndex((message, at) =>
-    message["role"] === "tool" && !messages.slice(0, at).some((earlier) => Array.isArray(earlier["tool_calls"]))
-  )
-  if (orphan >= 0) {
-    return {
-      kind: "invalid_request",
-      message:
-        "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with 'tool_calls'.",
-      param: `messages.[${orphan}].role`
-    }
-  }
-  if (reasoningModel.test(prompt.model) && "max_tokens" in body) {
-    return {
-      kind: "invalid_request",
-      message:
-        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
-      param: "max_tokens",
-      code: "unsupported_parameter"
-    }
-  }
-  if ("stream_options" in body && !prompt.stream) {
-    return {
-      kind: "invalid_request",
-      message: "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
-      param: "stream_options"
-    }
-  }
-  if (prompt.json === true && !/json/i.test(JSON.stringify(messages))) {
-    return {
-      kind: "invalid_request",
-      message: "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
-      param: "messages"
-    }
-  }
-  return undefined
-}
-
-/** OpenAI's refusal of a request without a parameter that it needs. */
-export const missing = (param: string): Problem => ({
-  kind: "invalid_request",
-  message: `Missing required parameter: '${param}'.`,
-  param,
-  code: "missing_required_parameter"
-})
 
 // --- answer out
 
@@ -240,10 +181,10 @@ function* stream(reply: Reply): Iterable<Frame> {
 
 const deltaField = { text: "content", reasoning: "reasoning_content", refusal: "refusal" } as const
 
-/** Chat completions; `variant` is `azure` for Azure's content filter fields. */
+/** Chat completions; `variant` is `azure` for Azure's content filter fields, `compatible` for a vendor with fields of its own. */
 export const chatCompletions = (variant: string): Protocol => ({
   read: read(variant),
-  check,
+  check: check(variant === "compatible"),
   answer,
   stream,
   errorEvent: (body) => ({ stage: "content", data: body }),

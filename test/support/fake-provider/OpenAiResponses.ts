@@ -2,8 +2,8 @@
  * OpenAI's Responses API: plain answers and its typed stream events, with text, reasoning summaries and function
  * calls.
  */
-import { missing } from "./OpenAiChat.ts"
-import type { Frame, Json, Part, Problem, Prompt, Protocol, Reply, Usage } from "./Wire.ts"
+import { check } from "./OpenAiResponsesRules.ts"
+import type { Frame, Json, Part, Prompt, Protocol, Reply, Usage } from "./Wire.ts"
 import { argumentsText, hexOf, isJson, listOf, numberOf, objectOf, piecesOf, textOf, tokensOf } from "./Wire.ts"
 
 // --- request in
@@ -34,12 +34,9 @@ const read = (body: Json): Prompt => {
     logprobs: undefined,
     includeUsage: true,
     thinking: "summary" in objectOf(body["reasoning"]),
-    variant: "responses"
+    variant: Array.isArray(body["include"]) && body["include"].includes("reasoning.encrypted_content") ? "sealed" : "responses"
   }
 }
-
-const check = (body: Json, prompt: Prompt): Problem | undefined =>
-  prompt.model === "" ? missing("model") : "input" in body ? undefined : missing("input")
 
 // --- answer out
 
@@ -56,7 +53,12 @@ const itemOf = (reply: Reply, part: Part, at: number, status: string): Json => {
   const empty = status === "in_progress"
   switch (part.type) {
     case "reasoning":
-      return { id: `rs_${id}`, type: "reasoning", summary: empty ? [] : [{ type: "summary_text", text: part.text }] }
+      return {
+        id: `rs_${id}`,
+        type: "reasoning",
+        summary: empty ? [] : [{ type: "summary_text", text: part.text }],
+        ...(reply.prompt.variant === "sealed" && !empty ? { encrypted_content: Buffer.from(hexOf(`${id} sealed`, 32)).toString("base64") } : {})
+      }
     case "tool_call":
       return {
         id: `fc_${id}`,

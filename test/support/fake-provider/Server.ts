@@ -15,14 +15,14 @@ import { deliver } from "./Delivery.ts"
 import type { NamedBehaviour } from "./Faults.ts"
 import { behaviourOfModel, faultOf } from "./Faults.ts"
 import { gemini } from "./Gemini.ts"
-import { openai } from "./OpenAi.ts"
+import { compatible, openai } from "./OpenAi.ts"
 import type { Origin, OriginName } from "./Origins.ts"
 import { origins, portOf } from "./Origins.ts"
 import type { Prompt, Vendor, VendorName } from "./Wire.ts"
 import { hexOf, isJson, textOf } from "./Wire.ts"
 
 /** The vendors, by name. */
-export const vendors: Readonly<Record<VendorName, Vendor>> = { openai, anthropic, gemini, azure }
+export const vendors: Readonly<Record<VendorName, Vendor>> = { openai, anthropic, gemini, azure, compatible }
 
 export interface FakeProvider {
   readonly port: number

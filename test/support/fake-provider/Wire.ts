@@ -5,7 +5,7 @@
 import { createHash } from "node:crypto"
 import type { IncomingHttpHeaders } from "node:http"
 
-export type VendorName = "openai" | "anthropic" | "gemini" | "azure"
+export type VendorName = "openai" | "anthropic" | "gemini" | "azure" | "compatible"
 export type Operation = "chat" | "responses" | "embeddings" | "models" | "count_tokens"
 export type Json = { readonly [key: string]: unknown }
 
