@@ -7,6 +7,7 @@ import { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import type { RequestError } from "../domain/RequestError.ts"
+import { forEachEager } from "../domain/Eager.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
 import { Modes } from "../orchestrate/Mode.ts"
 import { Orchestrator } from "../orchestrate/Orchestrator.ts"
@@ -83,8 +84,7 @@ export const make = Effect.gen(function*() {
           const send = (emissions: ReadonlyArray<EventStream.Emission>) => {
             if (emissions.length === 0) return Effect.void
             begun = true
-            const [only] = emissions
-            return emissions.length === 1 && only !== undefined ? emit(only) : Effect.forEach(emissions, emit, { discard: true })
+            return forEachEager(emissions, emit)
           }
           return orchestrator.run({ ...run, cut: RunHttp.cutBy(drain) }, ErrorEnvelope.describe, (event) => send(told.event(event))).pipe(
             Effect.tap(answered),

@@ -22,19 +22,20 @@ export type Emit = (emission: Emission) => Effect.Effect<void>
 /** Half of what may be held: the other half may be on its way through the socket. */
 const mostQueued = 512 * 1024
 
-const encoder = new TextEncoder()
+const lineBreak = /[\r\n]/
 
 /** WHATWG HTML, 9.2.6: no line break of the text can begin a field of its own. */
-const field = (name: string, text: string): string => `${name}: ${text.replaceAll(/\r\n|\r|\n/g, `\n${name}: `)}\n`
+const field = (name: string, text: string): string =>
+  lineBreak.test(text) ? `${name}: ${text.replaceAll(/\r\n|\r|\n/g, `\n${name}: `)}\n` : `${name}: ${text}\n`
 
 const encode = (emission: Emission): Uint8Array =>
-  encoder.encode(
+  Buffer.from(
     "comment" in emission
       ? `${field("", emission.comment)}\n`
       : `${emission.event === undefined ? "" : field("event", emission.event)}${field("data", emission.data)}\n`
   )
 
-const heartbeat = encoder.encode(": heartbeat\n\n")
+const heartbeat = Buffer.from(": heartbeat\n\n")
 
 /**
  * Answers with the events that `produce` emits, and ends when it ends. `heartbeatMs`: how often an idle stream shows that it
@@ -87,7 +88,13 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
 
   const every = (ms: number, effect: Effect.Effect<void>) => Effect.delay(Effect.repeat(effect, Schedule.spaced(ms)), ms)
 
-  yield* produce((emission) => Effect.andThen(room.await, Effect.sync(() => push(encode(emission))))).pipe(
+  const emit = (emission: Emission): Effect.Effect<void> => {
+    if (!room.isOpen()) return Effect.andThen(room.await, Effect.suspend(() => emit(emission)))
+    push(encode(emission))
+    return Effect.void
+  }
+
+  yield* produce(emit).pipe(
     Effect.flatMap((ending) => {
       ended = true
       Deferred.doneUnsafe(begun, Exit.void)
@@ -108,9 +115,10 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   yield* Effect.forkIn(every(Math.max(10, stallMs / 10), cutWhenStalled), scope)
 
   const bytes = Stream.fromQueue(queue).pipe(
-    Stream.mapArray((chunks) => {
+    Stream.mapArray((chunks): readonly [Uint8Array, ...Array<Uint8Array>] => {
       taken(chunks)
-      return chunks
+      // What came meanwhile leaves in one write.
+      return chunks.length === 1 ? chunks : [Buffer.concat(chunks)]
     })
   )
   return HttpServerResponse.stream(bytes, {

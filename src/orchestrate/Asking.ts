@@ -4,6 +4,7 @@ import type { Need } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Completion, Delta, Frame, StreamEvent } from "../domain/Chat.ts"
 import type { EmbeddingRequest, Embeddings } from "../domain/Embedding.ts"
+import { forEachEager } from "../domain/Eager.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import type { ReadyProvider } from "../provider/ProviderRegistry.ts"
 import { defaultOutputTokens } from "../route/Ranking.ts"
@@ -82,12 +83,13 @@ const drain = (
 ): Effect.Effect<Completion, ProviderError> =>
   Effect.suspend(() => {
     let completion: Completion | undefined
-    return Stream.runForEach(stream, (event) => {
+    const receive = (event: StreamEvent): Effect.Effect<void> => {
       if (event.type === "frame") return onFrame(event)
       if (event.type !== "end") return onDelta(event)
       completion = event.completion
       return Effect.void
-    }).pipe(
+    }
+    return Stream.runForEachArray(stream, (events) => forEachEager(events, receive)).pipe(
       Effect.flatMap(() =>
         completion === undefined
           ? Effect.fail(new ProviderError({ fault: "stream_interrupted", message: "The stream ended too early", sent: true }))

@@ -130,7 +130,8 @@ export const telling = (
     return sink.onCall(call.model, call.promptTokens)
   })
   const catchUp = Effect.andThen(announce, Effect.suspend(() => Effect.forEach(held.splice(0), (frame) => sink?.onFrame(frame, false) ?? Effect.void, { discard: true })))
-  const then = (tell: Effect.Effect<void>) => (announced && held.length === 0 ? tell : Effect.andThen(catchUp, tell))
+  /** Nothing stands before what comes next. */
+  const settled = () => announced && held.length === 0
   const show = () => {
     shown = true
     call.onShown()
@@ -138,23 +139,22 @@ export const telling = (
 
   return {
     left: lane.leads ? announce : Effect.void,
-    frame: (frame) =>
-      Effect.suspend(() => {
-        if (sink === undefined) return Effect.void
-        const content = sink.hasContent(frame)
-        if (content ? !lane.win() : !lane.won()) {
-          held.push(frame)
-          return Effect.void
-        }
-        if (content) show()
-        return then(sink.onFrame(frame, shown))
-      }),
-    delta: (delta) =>
-      Effect.suspend(() => {
-        if (!lane.win()) return Effect.void
-        show()
-        return sink === undefined ? Effect.void : then(sink.onDelta(delta))
-      }),
+    frame: (frame) => {
+      if (sink === undefined) return Effect.void
+      const content = shown || sink.hasContent(frame)
+      if (content ? !lane.win() : !lane.won()) {
+        held.push(frame)
+        return Effect.void
+      }
+      if (content && !shown) show()
+      return settled() ? sink.onFrame(frame, shown) : Effect.andThen(catchUp, Effect.suspend(() => sink.onFrame(frame, shown)))
+    },
+    delta: (delta) => {
+      if (!lane.win()) return Effect.void
+      if (!shown) show()
+      if (sink === undefined) return Effect.void
+      return settled() ? sink.onDelta(delta) : Effect.andThen(catchUp, Effect.suspend(() => sink.onDelta(delta)))
+    },
     whole: Effect.suspend(() => (lane.win() ? Effect.as(catchUp, true) : Effect.succeed(false)))
   }
 }

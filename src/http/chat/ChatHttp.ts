@@ -3,6 +3,7 @@ import { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
+import { forEachEager } from "../../domain/Eager.ts"
 import type { RequestError } from "../../domain/RequestError.ts"
 import { Modes } from "../../orchestrate/Mode.ts"
 import { Orchestrator } from "../../orchestrate/Orchestrator.ts"
@@ -54,7 +55,8 @@ export const ChatHttp = HttpApiBuilder.group(
           produce: (emit) => {
             const send = (told: EventStream.Emission | undefined) => {
               begun = true
-              return Effect.forEach([...held.splice(0), ...(told === undefined ? [] : [told])], emit, { discard: true })
+              if (held.length > 0) return forEachEager([...held.splice(0), ...(told === undefined ? [] : [told])], emit)
+              return told === undefined ? Effect.void : emit(told)
             }
             return orchestrator.run({ ...run, cut: RunHttp.cutBy(drain) }, ErrorEnvelope.describe, (event) => {
               const told = ChatAnswer.eventOf(event)
