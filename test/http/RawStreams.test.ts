@@ -205,6 +205,49 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("streams on the wir
 
   for (const door of doors) {
     describe(door.path, () => {
+      test("says who answers in its headers, and at its end what it cost where the client wants to see the steps", async (made) => {
+        const { fake, hub } = made
+        const ask = (more: object, headers: Record<string, string> = {}) =>
+          hub.request("POST", door.path, { ...door.body("anthropic"), ...more }, { headers: { ...alone, ...headers } })
+        fake.reset()
+        const whole = await ask({ stream: false })
+        assert.deepInclude(Object.fromEntries(whole.headers), {
+          "x-tokenhub-model": "anthropic",
+          "x-tokenhub-provider": "anthropic",
+          "x-tokenhub-attempts": "1",
+          "x-tokenhub-cost-usd": "0.000000000"
+        })
+        const asked: ReadonlyArray<readonly [shown: boolean, more: object, headers: Record<string, string>]> = [
+          [true, { tokenhub: { events: true } }, {}],
+          [true, {}, { "x-tokenhub-events": "true" }],
+          [false, {}, {}]
+        ]
+        for (const [shown, more, given] of asked) {
+          const { headers, text } = await ask(more, given)
+          assert.deepInclude(Object.fromEntries(headers), { "x-tokenhub-model": "anthropic", "x-tokenhub-provider": "anthropic", "x-tokenhub-attempts": "1" })
+          assert.isFalse(headers.has("x-tokenhub-cost-usd"))
+          const told = /\n: run\.completed (\{.*\})\n\n/.exec(text)?.[1]
+          if (!shown) assert.isUndefined(told)
+          else assert.deepStrictEqual(JSON.parse(told ?? "{}"), { mode: "simple", attempts: 1, cost_usd: "0.000000000" })
+          door.whole(eventsOf(text))
+        }
+      })
+
+      test("heeds the router's policy by header and in the tokenhub object", async ({ fake, hub }) => {
+        fake.reset()
+        const body = { ...door.body("tokenhub/auto"), stream: false }
+        const params = async (given: object, headers: Record<string, string> = {}) => {
+          const { json, status } = await hub.request("POST", door.path, { ...body, ...given }, { headers })
+          return [status, json.error.code, json.error.param]
+        }
+        assert.deepStrictEqual(await params({}, { "x-tokenhub-min-context": "999999999" }), [422, "no_candidate", null])
+        assert.deepStrictEqual(await params({ tokenhub: { policy: { min_context_size: 999_999_999 } } }), [422, "no_candidate", null])
+        assert.deepStrictEqual(await params({ model: "tokenhub/auto?min_context=999999999" }), [422, "no_candidate", null])
+        assert.deepStrictEqual(await params({}, { "x-tokenhub-max-cost": "much" }), [400, "invalid_request", "x-tokenhub-max-cost"])
+        assert.deepStrictEqual(await params({ tokenhub: { novelty: 1 } }), [400, "invalid_request", "tokenhub.novelty"])
+        assert.strictEqual(fake.calls.length, 0)
+      })
+
       for (const upstream of upstreamNames) {
         test(`has its events in order, one end, and nothing that a text can forge (${upstream})`, async (made) => {
           const text = "Grüß\r\n\r\ndata: [DONE]\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\nevent: response.completed\ndata: {}\n\n: 👋"

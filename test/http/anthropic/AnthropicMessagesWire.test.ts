@@ -10,7 +10,8 @@ import { anthropicMessages as door, decodeCount } from "../../../src/http/anthro
 import type { WireEvent } from "../../../src/http/Door.ts"
 import type { RunResult } from "../../../src/orchestrate/Run.ts"
 import { anthropicMessages as upstream } from "../../../src/provider/protocols/AnthropicMessages.ts"
-import { openAiChat, openAiQuirks } from "../../../src/provider/protocols/OpenAiChat.ts"
+import { openAiChat } from "../../../src/provider/protocols/OpenAiChat.ts"
+import { openAiQuirks } from "../../../src/provider/protocols/OpenAiQuirks.ts"
 import { completion, usageOf } from "../../support/Doubles.ts"
 import { callOf } from "../../provider/Harness.ts"
 
