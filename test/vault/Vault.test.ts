@@ -135,6 +135,21 @@ describe("first start", () => {
       yield* started(store, (vault) => Effect.map(vault.status, ({ secrets }) => assert.deepStrictEqual(secrets, ["provider/b"])), environment)
     }))
 
+  it.effect("takes a vault of the Python generation with it likewise", () =>
+    Effect.gen(function*() {
+      const folder = yield* Effect.acquireRelease(
+        Effect.sync(() => mkdtempSync(join(tmpdir(), "tokenhub-"))),
+        (path) => Effect.sync(() => rmSync(path, { recursive: true }))
+      )
+      const path = join(folder, "vault.json")
+      writeFileSync(path, JSON.stringify({ salt: "AAECAwQFBgcICQoLDA0ODw==", data: { provider_openai_api_key: "AQEBAQEBAQEBAQEBAQEBAYFq/C4Ar2yVmGS5MR6HHyA=" } }))
+      const environment = { TOKENHUB_VAULT_IMPORT: path, TOKENHUB_VAULT_IMPORT_PASSPHRASE: "correct horse battery staple" }
+      const store = makeMemoryVaultStore()
+      yield* started(store, (vault) =>
+        Effect.map(text(vault, "provider/openai"), (value) => assert.strictEqual(value, "sk-python-1")), environment, KeyDerivation.layer)
+      assert.strictEqual(store.image!.generation, 1n, "with the vault, in one change")
+    }))
+
   it.effect("makes a root key of its own each time", () =>
     Effect.gen(function*() {
       const roots = yield* Effect.forEach(["a", "b"], () =>
