@@ -59,8 +59,10 @@ export const start = Effect.fnUntraced(function*(options: {
   readonly models?: ReadonlyArray<string>
   readonly provider?: object
   readonly history?: number
+  /** Where the data lie; absent: a new folder. */
+  readonly folder?: string
 } = {}) {
-  const folder = yield* Harness.folder
+  const folder = options.folder ?? (yield* Harness.folder)
   const fake = yield* Fake.scoped(options.history === undefined ? {} : { history: options.history })
   // As it is by default; the harness of the tests switches the guard off.
   const env = { TOKENHUB_MOCK: "false", TOKENHUB_MAX_LOOP_LAG_MS: "500", ...options.env }

@@ -61,8 +61,8 @@ export const aborts: Torment = {
     const each = scaled(125, options)
     yield* Effect.promise(() => post(hub, ask()))
     const before = openFiles(hub)
-    /** Leaves after `until` saw enough, or at once after what was written. */
-    const leave = (text: string, until?: (received: string) => boolean) =>
+    /** Leaves after `until` saw enough, or once `when` is there, or at once after what was written. */
+    const leave = (text: string, until?: (received: string) => boolean, when?: Promise<unknown>) =>
       new Promise<void>((resolve) => {
         const socket = connect(hub.port, "127.0.0.1")
         let received = ""
@@ -73,7 +73,8 @@ export const aborts: Torment = {
           if (until?.(received) === true) socket.destroy()
         })
         socket.write(text, () => {
-          if (until === undefined) setTimeout(() => socket.destroy(), 20 + Math.random() * 80)
+          if (until !== undefined) return
+          void (when ?? Promise.resolve()).then(() => setTimeout(() => socket.destroy(), 20 + Math.random() * 80))
         })
       })
     const request = (body: object, cut?: number) => {
@@ -87,17 +88,23 @@ export const aborts: Torment = {
       while (fake.calls.some(({ state }) => state === "open") && performance.now() - left < 10_000) await sleep(5)
       return Math.round(performance.now() - left)
     }
-    const phases = yield* Effect.promise(async () => {
+    const { cancelled, phases } = yield* Effect.promise(async () => {
       const inBody = await storm(() => leave(request(ask(), 20)))
+      fake.reset()
       fake.script({}, { text: "never", delay: { headers: 30_000 }, always: true })
-      const beforeAnswer = await storm(() => leave(request(ask())))
+      const arrived = async () => {
+        while (fake.calls.length < each) await sleep(5)
+      }
+      const allThere = arrived()
+      const beforeAnswer = await storm(() => leave(request(ask()), undefined, allThere))
+      const cancelled = fake.calls.length
       fake.reset()
       fake.script({}, { text: "abcd".repeat(5000), chunkSize: 4, delay: { chunk: 10 }, always: true })
       const inStream = await storm(() => leave(request(ask({ stream: true })), (text) => text.split("step.delta").length > 3 + Math.random() * 10))
       fake.reset()
       fake.script({}, { text: "the end", chunkSize: 4, always: true })
       const atEnd = await storm(() => leave(request(ask({ stream: true })), (text) => text.includes("step.completed") || text.includes("run.completed")))
-      return { inBody, beforeAnswer, inStream, atEnd }
+      return { cancelled, phases: { inBody, beforeAnswer, inStream, atEnd } }
     })
     yield* Effect.promise(() => sleep(1500))
     const inFlight = yield* Effect.promise(() => metric(hub, "tokenhub_in_flight"))
@@ -105,6 +112,7 @@ export const aborts: Torment = {
     const open = rows.filter(({ status }) => status === null).length
     return [
       figure("clients that left", each * 4),
+      promise("calls that the upstream had taken when their clients left before the answer", cancelled, `${each}`, cancelled === each),
       ...Object.entries(phases).map(([phase, ms]) => promise(`${phase}: ms until the upstream's last call was cancelled`, ms, "<= 1000", ms <= 1000)),
       promise("calls open at the upstream", fake.calls.filter(({ state }) => state === "open").length, "0", fake.calls.every(({ state }) => state !== "open")),
       promise("requests in flight, this scrape included", inFlight, "<= 1", inFlight <= 1),

@@ -1,7 +1,9 @@
 /** What must not be lost: the ledger under kill -9, the vault under kill -9, a file that two processes want. */
 import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
+import { closeSync, openSync, rmSync, writeSync } from "node:fs"
 import { join } from "node:path"
+import { monitorEventLoopDelay } from "node:perf_hooks"
 import { DatabaseSync } from "node:sqlite"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Child } from "../../test/support/Harness.ts"
@@ -189,6 +191,8 @@ export const locked: Torment = {
     yield* Effect.promise(() => post(hub, ask()))
     const other = new DatabaseSync(join(folder, "tokenhub.db"))
     other.exec("BEGIN IMMEDIATE")
+    const own = monitorEventLoopDelay({ resolution: 10 })
+    own.enable()
     let lag = 0
     let reads = 0
     let slowestRead = 0
@@ -221,9 +225,74 @@ export const locked: Torment = {
       promise("reads served meanwhile", reads, "> 50", reads > 50),
       figure("slowest of them, ms", Math.round(slowestRead)),
       promise("average lag of the event loop, most, ms", Math.round(lag), "< 100", lag < 100),
+      figure("lag of this script's own loop meanwhile, mean / 99 %, ms", `${Math.round(own.mean / 1e6 - 10)} / ${Math.round(own.percentile(99) / 1e6 - 10)}`),
       promise("calls that left without a row", fake.calls.length - 2, "0", fake.calls.length === 2),
       figure("ms until it serves again", recovered)
     ]
   })
 }
 
+/** A file system of so many megabytes in memory, gone with the scope; undefined where this user may mount none. */
+const smallDisk = (megabytes: number) =>
+  Effect.gen(function*() {
+    const folder = yield* Harness.folder
+    const mount = yield* Effect.acquireRelease(
+      Effect.sync(() => spawnSync("mount", ["-t", "tmpfs", "-o", `size=${megabytes}m`, "tmpfs", folder]).status === 0),
+      (mounted) => Effect.sync(() => mounted && spawnSync("umount", ["-l", folder]))
+    )
+    return mount ? folder : undefined
+  })
+
+export const full: Torment = {
+  name: "full",
+  about: "a disk that fills up under load, and is emptied again",
+  boundMinutes: 4,
+  run: Effect.fnUntraced(function*() {
+    const folder = yield* smallDisk(16)
+    if (folder === undefined) return [figure("not run", "it needs a file system of its own, and this user may mount none")]
+    const { env, fake, hub } = yield* start({ folder })
+    const stuffing = join(folder, "stuffing")
+    const { key } = (yield* Effect.promise(() => hub.admin("POST", "/keys", { name: "budget", budget_usd: "1000" }))).json
+    const one = (to: Child) => post(to, ask(), { headers: { authorization: `Bearer ${key}` } })
+    const found = yield* Effect.promise(async () => {
+      for (let i = 0; i < 20; i++) await one(hub)
+      const file = openSync(stuffing, "w")
+      try {
+        for (;;) writeSync(file, Buffer.alloc(4096))
+      } catch {
+        closeSync(file)
+      }
+      const replies: Array<number> = []
+      const until = performance.now() + 30_000
+      let ready = 200
+      let reads = 0
+      while (performance.now() < until && (ready !== 503 || replies.filter((status) => status === 503).length < 50)) {
+        replies.push(...(await Promise.all(Array.from({ length: 8 }, () => one(hub)))).map(({ status }) => status))
+        ready = (await hub.get("/health/ready")).status
+        if ((await hub.admin("GET", "/models")).status === 200) reads++
+      }
+      rmSync(stuffing)
+      const began = performance.now()
+      while ((await one(hub)).status !== 200 || (await hub.get("/health/ready")).status !== 200) await sleep(20)
+      return { ready, reads, replies, recoveredMs: Math.round(performance.now() - began), bill: fake.bill.length }
+    })
+    hub.signal("SIGTERM")
+    const { code } = yield* Effect.promise(() => hub.ended)
+    const db = new DatabaseSync(join(folder, "tokenhub.db"), { readOnly: true })
+    const attempts = Number(db.prepare("SELECT count(*) AS count FROM attempts").get()?.["count"])
+    const open = Number(db.prepare("SELECT count(*) AS count FROM attempts WHERE outcome IS NULL").get()?.["count"])
+    const integrity = String(db.prepare("PRAGMA integrity_check").get()?.["integrity_check"])
+    db.close()
+    const again = yield* Harness.spawnChild({ env, folder })
+    const served = (yield* Effect.promise(() => one(again))).status
+    const at = (status: number) => found.replies.filter((reply) => reply === status).length
+    return [
+      promise("while it is full: answered 200 / 503 / otherwise", `${at(200)} / ${at(503)} / ${found.replies.length - at(200) - at(503)}`, "no other", found.replies.length === at(200) + at(503) && at(503) > 0),
+      promise("ready meanwhile", found.ready, "503", found.ready === 503),
+      promise("reads served meanwhile", found.reads, "> 0", found.reads > 0),
+      figure("ms until it serves again, once there is room", found.recoveredMs),
+      promise("calls on the bill / on the ledger / open there", `${found.bill} / ${attempts} / ${open}`, "each once, none open", found.bill === attempts && open === 0),
+      promise("integrity of the file, exit code, next start's answer", `${integrity}, ${code}, ${served}`, "ok, 0, 200", integrity === "ok" && code === 0 && served === 200)
+    ]
+  })
+}

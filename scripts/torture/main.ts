@@ -6,11 +6,11 @@ import { Effect, Exit } from "effect"
 import { parseArgs } from "node:util"
 import { aborts, connections, dawdlers, guesses, overload, saturated } from "./crowd.ts"
 import { canary, generated } from "./faults.ts"
-import { budget, kill, locked, twice, vault } from "./ledger.ts"
+import { budget, full, kill, locked, twice, vault } from "./ledger.ts"
 import { huge, soak } from "./memory.ts"
 import type { Torment } from "./Torment.ts"
 
-const all: ReadonlyArray<Torment> = [budget, twice, locked, guesses, aborts, huge, canary, generated, connections, dawdlers, overload, saturated, kill, vault, soak]
+const all: ReadonlyArray<Torment> = [budget, twice, locked, full, guesses, aborts, huge, canary, generated, connections, dawdlers, overload, saturated, kill, vault, soak]
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

@@ -124,9 +124,10 @@ export const make = Effect.fnUntraced(function*<W>(
     for (const entry of entries) entry.resume?.(result)
   }
 
-  /** Keeps what must be written, and what may still wait; tells the rest. True if nothing is left to write. */
-  const keepForLater = (entries: ReadonlyArray<Entry<W>>, error: StoreError): boolean => {
-    failingSince ??= now()
+  /** Keeps what must be written, and what may still wait; tells the rest. `began`: the write that failed. True if nothing is left to write. */
+  const keepForLater = (entries: ReadonlyArray<Entry<W>>, error: StoreError, began: number): boolean => {
+    // A lock was waited for already while this was tried.
+    failingSince ??= began
     failure = error.message
     writing = []
     // The next try shows by whatever waits whether the database is back.
@@ -145,7 +146,7 @@ export const make = Effect.fnUntraced(function*<W>(
    * A row that the database refuses must not hold up the others: each is tried alone. One that nobody waits for is given up once
    * others were taken that came after its first refusal: then it is not the database.
    */
-  const separately = Effect.fnUntraced(function*(entries: ReadonlyArray<Entry<W>>, error: StoreError) {
+  const separately = Effect.fnUntraced(function*(entries: ReadonlyArray<Entry<W>>, error: StoreError, began: number) {
     const marks = entries.filter(isMark)
     const rows = entries.filter((entry) => !isMark(entry))
     const failed: Array<{ readonly entry: Entry<W>; readonly error: StoreError }> = []
@@ -162,7 +163,7 @@ export const make = Effect.fnUntraced(function*<W>(
       else if (failed.length === rows.length && (entry.refusedAfter ??= written) === written) later.push(entry)
       else yield* Effect.logError("The database refuses a row; it is not logged", { reason: error.message, row: entry.write })
     }
-    if (later.length > 0) return keepForLater([...later, ...marks], error)
+    if (later.length > 0) return keepForLater([...later, ...marks], error, began)
     writing = []
     tell(marks, Effect.void)
     return true
@@ -181,6 +182,7 @@ export const make = Effect.fnUntraced(function*<W>(
   const writeGroup = Effect.uninterruptible(Effect.suspend(() => {
     const group = nextGroup()
     writing = group
+    const began = now()
     return Effect.matchEffect(attempt(group), {
       onSuccess: () => {
         writing = []
@@ -189,8 +191,8 @@ export const make = Effect.fnUntraced(function*<W>(
         return Effect.succeed(true)
       },
       onFailure: (error) => {
-        if (!isOutage(error)) return separately(group, error)
-        return Effect.succeed(keepForLater(group, error))
+        if (!isOutage(error)) return separately(group, error, began)
+        return Effect.succeed(keepForLater(group, error, began))
       }
     })
   }))
