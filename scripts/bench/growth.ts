@@ -1,7 +1,5 @@
 /** How TokenHub's cost grows with its models and its client keys; how soon it is ready; how its memory does over minutes. */
-import { existsSync } from "node:fs"
 import { join } from "node:path"
-import { fileURLToPath } from "node:url"
 import type { Bench, Figures } from "./measure.ts"
 import { interleaved, measure, warmUp } from "./measure.ts"
 import { rssMb, stop } from "./processes.ts"
@@ -70,13 +68,11 @@ export const growth = async (bench: Bench, path: string, quick: boolean): Promis
   }
 }
 
-const bundle = fileURLToPath(new URL("../../dist/main.js", import.meta.url))
-
 /** Milliseconds from the start of the process to the first `/health/ready` that says yes: first starts on a new database, and later ones. */
 export const startUp = async (bench: Bench): Promise<Section> => {
   const programs = [
     { name: "source", program: "src/main.ts" },
-    ...(existsSync(bundle) ? [{ name: "bundle (dist/main.js)", program: bundle }] : [])
+    { name: "bundle", program: undefined }
   ]
   const rows = []
   for (const { name, program } of programs) {
@@ -88,7 +84,7 @@ export const startUp = async (bench: Bench): Promise<Section> => {
       for (let round = 0; round <= bench.rounds; round++) {
         const folder = join(bench.ground.folder, `start-${name.slice(0, 6)}-${cached}-${round}`)
         for (const times of [first, again]) {
-          const { child, readyMs } = await launch(folder, { program, env })
+          const { child, readyMs } = await launch(folder, program === undefined ? { env } : { program, env })
           rss = rssMb(child.pid ?? 0)
           await stop(child)
           // The first round fills the cache.
@@ -98,7 +94,7 @@ export const startUp = async (bench: Bench): Promise<Section> => {
       rows.push({ program: name, "compile cache": cached, "first start ms": Math.round(median(first)), "later ms": Math.round(median(again)), "RSS MB": rounded(rss, 0) })
     }
   }
-  console.log(`\nStart-up, until /health/ready says yes${programs.length === 1 ? " (the bundle is absent: npm run build makes it)" : ""}`)
+  console.log("\nStart-up, until /health/ready says yes: from the sources, and from the bundle that npm start makes")
   console.table(rows)
   return { figures: { startUp: rows }, ratios: [], charts: [] }
 }
