@@ -81,6 +81,17 @@ describe("Wrong admin passwords", () => {
     })
   })
 
+  it.effect("count from nothing where what was stored is no count", () => {
+    const settings = memorySettings()
+    settings.rows.set(`guess/${stranger}`, "many")
+    settings.rows.set("guess/198.51.100.1", "-3")
+    return Effect.gen(function*() {
+      assert.deepStrictEqual([yield* waitOf(stranger), yield* waitOf("198.51.100.1")], [0, 0])
+      yield* guess(stranger, 4)
+      assert.strictEqual(yield* waitOf(stranger), 0)
+    }).pipe(on(settings))
+  })
+
   it.effect("still lock when the counter can't be stored", () => {
     const settings = memorySettings()
     return Effect.gen(function*() {

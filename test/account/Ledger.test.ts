@@ -190,6 +190,35 @@ describe("The ledger", () => {
     }).pipe(Effect.provide(layerOn(store)), silent)
   })
 
+  it.effect("outlives a defect of the store: who waited is told, and the next write goes on", () => {
+    const store = memoryLedgerStore()
+    store.poison = () => {
+      throw new Error("unforeseen")
+    }
+    return Effect.gen(function*() {
+      const ledger = yield* Ledger
+      assert.strictEqual((yield* Effect.flip(ledger.open(rowOf("a")))).message, "The database failed unexpectedly")
+      store.poison = () => false
+      yield* ledger.open(rowOf("b"))
+      assert.deepStrictEqual(idsOf(store), ["open b"])
+    }).pipe(Effect.provide(layerOn(store)), silent)
+  })
+
+  it.effect("does not let who asks what was spent wait for a database without end", () => {
+    const store = memoryLedgerStore()
+    return Effect.gen(function*() {
+      const ledger = yield* recovered
+      store.fault = unavailable
+      yield* ledger.settle(rowOf("a", { status: 200 }))
+      const asking = yield* Effect.forkChild(Effect.flip(ledger.spent({ since: 0, until: Infinity })), { startImmediately: true })
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual((yield* Fiber.join(asking)).message, "What was spent can't be read now")
+      store.fault = undefined
+      yield* TestClock.adjust("2 seconds")
+      yield* ledger.flush
+    }).pipe(Effect.provide(layerOn(store)), silent)
+  })
+
   it.effect("writes what is left when it closes", () => {
     const store = memoryLedgerStore()
     return Effect.gen(function*() {

@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer } from "effect"
+import { Effect, Layer, Logger } from "effect"
 import { TestClock } from "effect/testing"
 import { Responses } from "../../src/account/Responses.ts"
 import { ResponseStore } from "../../src/store/ResponseStore.ts"
+import { StoreError } from "../../src/store/StoreError.ts"
 import * as Store from "../../src/store/Store.ts"
 
 const live = Responses.layer.pipe(Layer.provideMerge(Store.layerTest))
@@ -71,6 +72,24 @@ describe("Responses", () => {
       assert.strictEqual(yield* store.prune(10, 2), 1)
       assert.isDefined(yield* store.get("k", "d", 10))
     }).pipe(Effect.provide(Store.layerTest)))
+
+  it.effect("a database that can't be pruned is told of, and pruned at the next turn", () => {
+    const logged: Array<string> = []
+    let turns = 0
+    const store = Layer.mock(ResponseStore, {
+      prune: () => Effect.suspend(() => (++turns === 1 ? Effect.fail(new StoreError({ kind: "unavailable", message: "the disk is full" })) : Effect.succeed(0)))
+    })
+    return Effect.gen(function*() {
+      yield* Responses
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(turns, 2)
+      assert.lengthOf(logged, 1)
+      assert.include(logged[0], "could not be deleted")
+    }).pipe(Effect.provide(Layer.provideMerge(
+      Responses.layer.pipe(Layer.provide(store)),
+      Logger.layer([Logger.make(({ message }) => { logged.push(String(message)) })])
+    )))
+  })
 
   it.effect("what one key keeps is bounded in rows and bytes; its oldest go, other keys' stay", () =>
     Effect.gen(function*() {

@@ -276,6 +276,19 @@ describe("Database", () => {
       }))
     }))
 
+  it.effect("says so where a backup can't be written, and serves on", () =>
+    Effect.gen(function*() {
+      const path = Path.join(yield* folder, "tokenhub.db")
+      yield* run(path, Effect.gen(function*() {
+        Fs.mkdirSync(`${path}.backup`)
+        const error = yield* Effect.flip(saved(`${path}.copy`))
+        assert.instanceOf(error, StoreError)
+        yield* remember("fact", "kept")
+        Fs.rmdirSync(`${path}.backup`)
+        yield* saved(`${path}.copy`)
+      }))
+    }))
+
   it.live("ends a backup that nobody waits for, and nothing of it stays", () =>
     Effect.gen(function*() {
       const path = Path.join(yield* folder, "tokenhub.db")

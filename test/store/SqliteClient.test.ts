@@ -40,6 +40,9 @@ describe("SqliteClient", () => {
       assert.deepStrictEqual(yield* statement.values, [[1, "a"], [2, "b"]])
       assert.deepStrictEqual(plain(yield* statement), objects)
       assert.deepStrictEqual(plain(yield* Stream.runCollect(statement.stream)), objects)
+      assert.deepStrictEqual(plain(yield* statement.unprepared), objects)
+      assert.deepStrictEqual(yield* statement.valuesUnprepared, [[1, "a"], [2, "b"]])
+      assert.deepStrictEqual(plain((yield* statement.raw) as ReadonlyArray<object>), objects)
     }))
 
   it.effect("classifies errors, and rolls back the whole transaction that had one", () =>

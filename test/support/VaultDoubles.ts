@@ -11,6 +11,8 @@ export interface MemoryVaultStore {
   image: VaultImage | undefined
   /** The next commit fails with this instead. */
   fault: StoreError | undefined
+  /** Every load fails with this. */
+  unreadable: StoreError | undefined
   readonly layer: Layer.Layer<VaultStore>
 }
 
@@ -20,9 +22,10 @@ export const makeMemoryVaultStore = (image?: VaultImage): MemoryVaultStore => {
   const memory: MemoryVaultStore = {
     image,
     fault: undefined,
+    unreadable: undefined,
     layer: Layer.sync(VaultStore, () =>
       VaultStore.of({
-        load: Effect.sync(() => memory.image),
+        load: Effect.suspend(() => (memory.unreadable === undefined ? Effect.succeed(memory.image) : Effect.fail(memory.unreadable))),
         create: (change) =>
           Effect.suspend(() => {
             if (memory.image !== undefined) return Effect.fail(conflict)

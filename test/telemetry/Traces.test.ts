@@ -3,6 +3,7 @@ import { ConfigProvider, Effect, Layer } from "effect"
 import { createServer } from "node:http"
 import type { AddressInfo } from "node:net"
 import type { ChatRequest, Completion } from "../../src/domain/Chat.ts"
+import { text } from "../../src/domain/Chat.ts"
 import type { Embeddings } from "../../src/domain/Embedding.ts"
 import type { ProviderError } from "../../src/domain/ProviderError.ts"
 import { Settings } from "../../src/Settings.ts"
@@ -157,6 +158,34 @@ describe("Traces", () => {
       assert.include(body?.text, "the secret answer")
       const [failed] = yield* traceOf(chatOf(Effect.fail(fault("invalid_request", { message: "can't answer that" }))), { TOKENHUB_TRACE_PROMPTS: "true" })
       assert.include(failed?.text, "can't answer that")
+    }))
+
+  it.live("carry every kind of part where that was switched on, pictures and files by name alone", () =>
+    Effect.gen(function*() {
+      const request: ChatRequest = {
+        messages: [
+          { role: "user", content: [text("look"), { type: "image", source: { type: "data", mediaType: "image/png", data: "the-picture" } }] },
+          { role: "assistant", content: [{ type: "reasoning", text: "hm" }, { type: "tool_call", id: "t1", name: "sum", arguments: "{}" }] },
+          { role: "tool", content: [{ type: "tool_result", toolCallId: "t1", content: [text("3")] }] }
+        ]
+      }
+      const [body] = yield* traceOf((tracePrompts) => GenAi.traced({ providerType: "openai", model: "m", request, tracePrompts }, Effect.succeed(answer)), { TOKENHUB_TRACE_PROMPTS: "true" })
+      const messages = spansOf(body?.text ?? "").get("chat m")?.attributes["gen_ai.input.messages"] as { readonly stringValue?: string } | undefined
+      assert.deepStrictEqual(JSON.parse(messages?.stringValue ?? ""), [
+        { role: "user", parts: [{ type: "text", content: "look" }, { type: "image" }] },
+        { role: "assistant", parts: [{ type: "reasoning", content: "hm" }, { type: "tool_call", id: "t1", name: "sum", arguments: "{}" }] },
+        { role: "tool", parts: [{ type: "tool_call_response", id: "t1", response: [{ type: "text", content: "3" }] }] }
+      ])
+      assert.notInclude(body?.text, "the-picture")
+    }))
+
+  it.live("name a defect by its kind, without its text", () =>
+    Effect.gen(function*() {
+      const [body] = yield* traceOf(chatOf(Effect.die(new TypeError("the secret is not a function"))))
+      assert.notInclude(body?.text, "secret")
+      assert.include(body?.text, "TypeError")
+      const [thrown] = yield* traceOf(chatOf(Effect.die("the secret")))
+      assert.notInclude(thrown?.text, "secret")
     }))
 
   it.live("are protobuf unless told otherwise", () =>

@@ -382,6 +382,18 @@ describe("lock", () => {
         }))
     }))
 
+  it.effect("opens while the database can't be read, with what was read before", () =>
+    Effect.gen(function*() {
+      const store = yield* filled()
+      yield* started(store, (vault) =>
+        Effect.gen(function*() {
+          yield* vault.lock
+          store.unreadable = new StoreError({ kind: "unavailable", message: "The disk of the database can't be read or written" })
+          yield* vault.unlock(secret(password))
+          assert.strictEqual(yield* text(vault, "provider/a"), "key of a")
+        }))
+    }))
+
   it.effect("opens under either form of the password", () =>
     Effect.gen(function*() {
       const store = makeMemoryVaultStore()
@@ -453,7 +465,10 @@ describe("admin password", () => {
     const { layer, seen } = counting()
     return started(makeMemoryVaultStore(), (vault) =>
       Effect.gen(function*() {
+        const passphrase = secret("a passphrase")
+        const data = yield* vault.export(passphrase)
         seen.full = true
+        assert.strictEqual(yield* tag(vault.import({ passphrase, data, dryRun: false })), "TooManyRequests")
         const rotation = { oldPassword: secret(password), newPassword: secret("another password"), rekey: false }
         assert.strictEqual(yield* tag(vault.rotate(rotation)), "TooManyRequests")
         assert.strictEqual(yield* tag(vault.export(secret("a passphrase"))), "TooManyRequests")
