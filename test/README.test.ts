@@ -175,6 +175,18 @@ describe("README", () => {
     }, 60_000)
   })
 
+  it("names commands that say what is in it, and what can be measured", () => {
+    const output = (...args: ReadonlyArray<string>): string => {
+      const { status, stderr, stdout } = spawnSync("npm", ["run", "-s", ...args], { cwd: root, encoding: "utf8" })
+      assert.strictEqual(status, 0, stderr)
+      return stdout
+    }
+    assert.strictEqual(JSON.parse(output("sbom")).bomFormat, "CycloneDX")
+    assert.match(output("licences"), /^effect@\d+\.\d+\.\d+ MIT$/m)
+    assert.match(output("bench", "--", "--help"), /^ +--check /m)
+    assert.match(output("torture", "--", "--help"), /^kill +200 kill -9 /m)
+  }, 60_000)
+
   it("has no command that is not run here", () => {
     const kinds = new Set([...readme.matchAll(/^```sh *(\w*)$/gm)].map(([, kind]) => kind))
     assert.sameMembers([...kinds], ["start", "test", "tour", "keys", "rotate", "backup", "restore", "export"])
@@ -185,6 +197,13 @@ describe("README", () => {
       "npm test",
       "npm run fake-provider -- --port 9100",
       "npm run smoke -- http://127.0.0.1:8080",
+      "npm run sbom",
+      "npm run licences",
+      "npm run bench -- --help",
+      "npm run torture -- --help",
+      // They take minutes, and what they say depends on the machine.
+      "npm run bench",
+      "npm run torture",
       // Its outcome is compared above.
       "npm run docs",
       // The image's steps are run in test/Dockerfile.test.ts.

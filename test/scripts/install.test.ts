@@ -31,7 +31,7 @@ describe("what is installed", () => {
     const folder = mkdtempSync(join(tmpdir(), "tokenhub-install-test-"))
     try {
       mkdirSync(join(folder, "scripts"))
-      copyFileSync("scripts/install.mjs", join(folder, "scripts/install.mjs"))
+      for (const file of ["scripts/install.mjs", "scripts/build.mjs"]) copyFileSync(file, join(folder, file))
       writeFileSync(join(folder, "package.json"), JSON.stringify({ name: "x", version: "1.0.0", dependencies: { evil: "1.0.0" }, allowScripts: { node: true } }))
       const evil = { version: "1.0.0", integrity: "sha512-x", hasInstallScript: true }
       writeFileSync(join(folder, "package-lock.json"), JSON.stringify({ lockfileVersion: 3, packages: { "": {}, "node_modules/evil": evil, "node_modules/node": { ...evil } } }))
