@@ -23,6 +23,8 @@ export interface Options {
   readonly scale: number
   /** Length of what is measured by time; undefined: the torment's own. */
   readonly minutes: number | undefined
+  /** What chance begins with, to see the same again; undefined: another each time. */
+  readonly seed: number | undefined
   readonly say: (line: string) => void
 }
 

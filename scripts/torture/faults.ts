@@ -26,7 +26,7 @@ export const generated: Torment = {
   boundMinutes: 20,
   run: Effect.fnUntraced(function*(options) {
     const { fake, hub } = yield* start({ env: { TOKENHUB_RETRIES_PER_SECOND: "0", TOKENHUB_LOG_LEVEL: "error", TOKENHUB_MAX_LOOP_LAG_MS: "0" } })
-    const seed = Math.floor(Math.random() * 1e6)
+    const seed = options.seed ?? Math.floor(Math.random() * 1e6)
     const { cases, statuses, violations } = yield* Effect.promise(() => GeneratedFaults.generate(hub, fake, { cases: scaled(10_000, options), seed, workers: 24 }))
     violations.forEach(options.say)
     const defects = hub.printed().split("\n").filter((line) => line.includes("by a defect")).length

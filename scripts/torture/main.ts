@@ -1,5 +1,5 @@
 /**
- * The long proofs: `npm run torture [-- name … --scale 0.1 --minutes 2]`. Each torment is bounded in time, runs against a TokenHub
+ * The long proofs: `npm run torture [-- name … --scale 0.1 --minutes 2 --seed 1]`. Each torment is bounded in time, runs against a TokenHub
  * process of its own and the fake provider on loopback, and prints its figures. The exit code is 1 if a promise was broken.
  */
 import { Effect, Exit } from "effect"
@@ -14,19 +14,21 @@ const all: ReadonlyArray<Torment> = [budget, twice, locked, full, guesses, abort
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
-  options: { scale: { type: "string", default: "1" }, minutes: { type: "string" }, help: { type: "boolean", default: false } }
+  options: { scale: { type: "string", default: "1" }, minutes: { type: "string" }, seed: { type: "string" }, help: { type: "boolean", default: false } }
 })
 
 const unknown = positionals.find((name) => all.every((torment) => torment.name !== name))
 if (values.help || unknown !== undefined) {
   if (unknown !== undefined) console.error(`There is no torment '${unknown}'.`)
-  console.log("usage: npm run torture [-- name … --scale 0.1 --minutes 2]\n")
+  console.log("usage: npm run torture [-- name … --scale 0.1 --minutes 2 --seed 1]\n")
   for (const { about, boundMinutes, name } of all) console.log(`${name.padEnd(12)} ${about}; at most ${boundMinutes} minutes`)
   process.exit(unknown === undefined ? 0 : 2)
 }
 
 const scale = Number(values.scale)
-const minutes = values.minutes === undefined ? undefined : Number(values.minutes)
+const numberOr = (text: string | undefined) => (text === undefined ? undefined : Number(text))
+const minutes = numberOr(values.minutes)
+const seed = numberOr(values.seed)
 let broken = 0
 
 for (const torment of all.filter(({ name }) => positionals.length === 0 || positionals.includes(name))) {
@@ -34,7 +36,7 @@ for (const torment of all.filter(({ name }) => positionals.length === 0 || posit
   const began = performance.now()
   const bound = (torment.boundMinutes + (minutes ?? 0)) * 60_000
   const exit = await Effect.runPromiseExit(
-    torment.run({ scale, minutes, say: (line) => console.log(`  ${line}`) }).pipe(Effect.timeout(bound), Effect.scoped)
+    torment.run({ scale, minutes, seed, say: (line) => console.log(`  ${line}`) }).pipe(Effect.timeout(bound), Effect.scoped)
   )
   if (Exit.isFailure(exit)) {
     broken++

@@ -228,7 +228,11 @@ const answerIn = (call: ProviderCall, body: unknown) => {
     if (delta?.type === "tool_call") tools++
     if (delta !== undefined) parts.push(delta)
   }
-  return completionOf(call, finished(message, message, objectOf(message["usage"]), parts.parts()))
+  const content = parts.parts()
+  if (content.length > 0 && stringOf(message["stop_reason"]) === undefined) {
+    return answered("malformed_response", "The provider's answer does not say why it ended")
+  }
+  return completionOf(call, finished(message, message, objectOf(message["usage"]), content))
 }
 
 // --- stream in

@@ -37,6 +37,14 @@ layer(harness, { excludeTestServices: true })("Anthropic's messages", (it) => {
       assert.deepInclude(completion.usage, { promptTokens: 20, completionTokens: 17, estimated: false })
     }).pipe(Effect.scoped))
 
+  it.effect("an answer that does not say why it ended is a malformed one", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const body = { id: "msg_1", type: "message", role: "assistant", model, content: [{ type: "text", text: "Hello" }], usage: { input_tokens: 5, output_tokens: 3 } }
+      fake.script(model, { raw: { headers: { "content-type": "application/json" }, body: JSON.stringify(body) } })
+      assert.strictEqual((yield* Effect.flip(adapter.complete(callOf(model)))).fault, "malformed_response")
+    }).pipe(Effect.scoped))
+
   it.effect("every parameter goes out under Anthropic's name, the key in its own header", () =>
     Effect.gen(function*() {
       const { adapter, fake, lastBody } = yield* start
