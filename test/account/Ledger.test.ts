@@ -197,9 +197,9 @@ describe("The ledger", () => {
     }
     return Effect.gen(function*() {
       const ledger = yield* Ledger
-      assert.strictEqual((yield* Effect.flip(ledger.open(rowOf("a")))).message, "The database failed unexpectedly")
+      assert.strictEqual((yield* Effect.flip(open(ledger, "a"))).message, "The database failed unexpectedly")
       store.poison = () => false
-      yield* ledger.open(rowOf("b"))
+      yield* open(ledger, "b")
       assert.deepStrictEqual(idsOf(store), ["open b"])
     }).pipe(Effect.provide(layerOn(store)), silent)
   })
