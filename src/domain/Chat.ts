@@ -158,8 +158,8 @@ export interface Completion extends Choice {
   readonly logprobs?: unknown
   /** The provider's own id of the call. */
   readonly upstreamId?: string
-  /** The provider's own answer, where the client's own request was sent (`ChatRequest.native`). */
-  readonly native?: { readonly protocol: string; readonly body: string }
+  /** The provider's own answer, JSON in UTF-8, where the client's own request was sent (`ChatRequest.native`). */
+  readonly native?: { readonly protocol: string; readonly body: Uint8Array }
 }
 
 /** A piece of a streamed answer. `index` numbers the tool calls of one answer from 0. */

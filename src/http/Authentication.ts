@@ -2,7 +2,8 @@
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Redacted, Types } from "effect"
 import { Context, Effect, Layer } from "effect"
-import { HttpServerRequest, HttpServerResponse } from "effect/http"
+import type { HttpServerResponse } from "effect/http"
+import { HttpServerRequest } from "effect/http"
 import { HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
 import { Admission } from "../account/Admission.ts"
 import { ClientKeys } from "../account/ClientKeys.ts"
@@ -18,7 +19,7 @@ import * as Metrics from "../telemetry/Metrics.ts"
 import { Vault } from "../vault/Vault.ts"
 import * as Credentials from "./Credentials.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
-import { limitHeaders } from "./LimitHeaders.ts"
+import { addLimits } from "./LimitHeaders.ts"
 import type { RequestFacts } from "./RequestContext.ts"
 import { RequestContext } from "./RequestContext.ts"
 
@@ -96,22 +97,20 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
       }
 
       /** Says in the answer's headers what is left of the limits. */
-      const withStandings = <R>(key: ClientKey | null, answered: Served<R>) =>
-        Effect.flatMap(answered, (response) =>
-          Effect.map(admission.standings(key), (standings) =>
-            standings === undefined ? response : HttpServerResponse.setHeaders(response, limitHeaders(standings))))
+      const withStandings = <R>(key: ClientKey | null, facts: RequestFacts, answered: Served<R>) =>
+        Effect.tap(answered, Effect.map(admission.standings(key), (standings) => standings && addLimits(facts.headers, standings)))
 
       const authenticate = (served: Served<Caller>, { endpoint }: { readonly endpoint: { readonly path: string } }) => {
         const scope = scopeOf(endpoint.path)
         const identified = Effect.flatMap(incoming, (request) =>
           Effect.map(identify(request), (key) => {
             request.facts.caller = { scope: "client", clientKey: key?.id ?? null }
-            return key
+            return { key, facts: request.facts }
           }))
         return Effect.matchEffect(identified, {
           onFailure: refuse,
-          onSuccess: (key) =>
-            withStandings(key, Effect.matchEffect(check(key, scope), {
+          onSuccess: ({ facts, key }) =>
+            withStandings(key, facts, Effect.matchEffect(check(key, scope), {
               onFailure: ErrorEnvelope.respond,
               onSuccess: () => Effect.provideService(served, Caller, { clientKey: key?.id ?? null, allows: (model) => allowsModel(key, model) })
             }))

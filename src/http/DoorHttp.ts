@@ -132,6 +132,6 @@ const answerOf = (door: Door, result: RunResult, facts: AnswerFacts, body: Json)
   const headers = RunHttp.headersOf(result)
   const { native } = result.completion
   return native?.protocol === door.protocol
-    ? HttpServerResponse.text(native.body, { contentType: "application/json", headers })
+    ? HttpServerResponse.uint8Array(native.body, { contentType: "application/json", headers })
     : HttpServerResponse.jsonUnsafe(door.answer(result, facts, body), { headers })
 }

@@ -94,15 +94,18 @@ export const layer = (routes: RouteTable) =>
           const request = yield* HttpServerRequest.HttpServerRequest
           const startedAt = clock.currentTimeMillisUnsafe()
           const began = clock.monotonicTimeNanosUnsafe()
+          const id = makeRequestId(startedAt)
           const facts: RequestFacts = {
-            id: makeRequestId(startedAt),
+            id,
             startedAt,
             remoteAddress: request.remoteAddress._tag === "Some" ? request.remoteAddress.value : "",
             endpoint: undefined,
             errorBody: errorBodyFor(pathOf(request.url)),
             caller: undefined,
             errorCode: null,
-            taken: false
+            taken: false,
+            // The second is the one that Anthropic's SDK reads.
+            headers: { "x-request-id": id, "request-id": id }
           }
           const full = noRoom(request.url)
           const refused = full === undefined ? hostMissing(request) : refusals[full]
@@ -119,8 +122,7 @@ export const layer = (routes: RouteTable) =>
           const response = yield* Effect.provideService(served, RequestContext, facts)
           status = response.status
           facts.endpoint ??= status < 400 ? routes.match(pathOf(request.url))?.pattern : undefined
-          // The second is the one that Anthropic's SDK reads.
-          return HttpServerResponse.setHeaders(response, { "x-request-id": facts.id, "request-id": facts.id })
+          return HttpServerResponse.setHeaders(response, facts.headers)
         })
     }),
     { global: true }

@@ -1,6 +1,5 @@
-/** The `x-ratelimit-*` headers, as OpenAI's API has them. Pure functions. */
+/** The `x-ratelimit-*` headers, as OpenAI's API has them. */
 import type { Standings } from "../account/Admission.ts"
-import type { Standing } from "../account/RateLimits.ts"
 
 /** `"120ms"`, `"6.5s"`, `"1m0s"`. */
 const duration = (ms: number): string => {
@@ -9,15 +8,16 @@ const duration = (ms: number): string => {
   return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${Math.ceil(seconds % 60)}s`
 }
 
-const headersOf = (name: "requests" | "tokens", standing: Standing | undefined): { readonly [header: string]: string } =>
-  standing === undefined ? {} : {
-    [`x-ratelimit-limit-${name}`]: String(standing.limit),
-    [`x-ratelimit-remaining-${name}`]: String(standing.remaining),
-    [`x-ratelimit-reset-${name}`]: duration(standing.resetMs)
+/** Adds what is left of each limit that applies. */
+export const addLimits = (headers: { [name: string]: string }, { requests, tokens }: Standings): void => {
+  if (requests !== undefined) {
+    headers["x-ratelimit-limit-requests"] = String(requests.limit)
+    headers["x-ratelimit-remaining-requests"] = String(requests.remaining)
+    headers["x-ratelimit-reset-requests"] = duration(requests.resetMs)
   }
-
-/** Nothing where no limit applies. */
-export const limitHeaders = ({ requests, tokens }: Standings): { readonly [header: string]: string } => ({
-  ...headersOf("requests", requests),
-  ...headersOf("tokens", tokens)
-})
+  if (tokens !== undefined) {
+    headers["x-ratelimit-limit-tokens"] = String(tokens.limit)
+    headers["x-ratelimit-remaining-tokens"] = String(tokens.remaining)
+    headers["x-ratelimit-reset-tokens"] = duration(tokens.resetMs)
+  }
+}

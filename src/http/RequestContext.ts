@@ -25,6 +25,8 @@ export interface RequestFacts {
   errorCode: string | null
   /** True where the orchestrator writes this request's row on the ledger. */
   taken: boolean
+  /** What the answer's headers say besides its own: they are set once, when it leaves. */
+  readonly headers: { [name: string]: string }
 }
 
 /** Provided for every request by the outermost middleware (`Front`); the default is for code that runs outside of any. */

@@ -35,9 +35,9 @@ export interface UpstreamRequest {
   readonly errors: ErrorDialect
 }
 
-/** A body that is JSON. */
+/** A body that is JSON: as it came, and what it says. */
 export interface WholeAnswer {
-  readonly text: string
+  readonly bytes: Uint8Array
   readonly value: unknown
 }
 
@@ -178,12 +178,13 @@ export class Upstream extends Context.Service<Upstream, {
 
         /** The error of an answer whose status is no success. */
         const refusal = ({ headers, status }: Exchange, request: UpstreamRequest, body: Buffer): Effect.Effect<never, ProviderError> =>
-          Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fail(ofStatus(request.errors, card.name, status, headers, parseJson(textOf(body)), now)))
+          Effect.flatMap(Clock.currentTimeMillis, (now) => Effect.fail(ofStatus(request.errors, card.name, status, headers, parseJson(unmarked(body).toString("utf8")), now)))
 
         const readJson = (exchange: Exchange, body: Buffer): Effect.Effect<WholeAnswer, ProviderError> => {
-          const text = textOf(body)
+          const bytes = unmarked(body)
+          const text = bytes.toString("utf8")
           const value = parseJson(text)
-          return value === undefined ? Effect.fail(notJson(card.name, exchange.headers, text)) : Effect.succeed({ text, value })
+          return value === undefined ? Effect.fail(notJson(card.name, exchange.headers, text)) : Effect.succeed({ bytes, value })
         }
 
         /** The whole answer, if it is a success. */
@@ -283,7 +284,8 @@ const late: { readonly [K in Late["of"]]: (patience: Patience) => string } = {
 const nothing = Buffer.alloc(0)
 
 /** Without a byte order mark, which RFC 8259 lets a receiver ignore. */
-const textOf = (body: Buffer): string => body.toString("utf8").replace(/^\uFEFF/, "")
+const unmarked = (body: Buffer): Buffer =>
+  body.length >= 3 && body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? body.subarray(3) : body
 
 /**
  * Connects to checked addresses only, with TLS verified whatever the environment says. The time-out is a timer of its own,

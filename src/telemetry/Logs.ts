@@ -55,8 +55,14 @@ const printed = (format: (line: Line) => string): Logger.Logger<unknown, void> =
     waiting += `${text}\n`
   })
 
+/** Most lines hold nothing but texts and numbers, which JSON.stringify writes at once. */
+const isFlat = (line: Line): boolean => {
+  for (const name in line) if (typeof line[name] === "object" || typeof line[name] === "bigint") return false
+  return true
+}
+
 /** One JSON object a line, on standard output. */
-export const json = printed(Formatter.formatJson)
+export const json = printed((line) => (isFlat(line) ? JSON.stringify(line) : Formatter.formatJson(line)))
 
 /** For people at a terminal. */
 export const pretty = printed(readable)

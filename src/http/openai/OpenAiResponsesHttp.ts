@@ -84,6 +84,6 @@ const notKept = (id: string, param: string): NotFound =>
 const answerOf = (result: RunResult, facts: AnswerFacts, body: Json): Json => {
   const { native } = result.completion
   if (native?.protocol !== openAiResponses.protocol) return openAiResponses.answer(result, facts, body)
-  const own: Json = JSON.parse(native.body)
+  const own: Json = JSON.parse(Buffer.from(native.body).toString("utf8"))
   return { ...own, store: true, previous_response_id: body["previous_response_id"] ?? null }
 }

@@ -386,7 +386,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
     response = { ...response, ...objectOf(event["response"]) }
     const end = endOf(call, finished(response, parts.parts()))
     if ("fault" in end) return end
-    const native = call.request.native?.protocol === protocol ? { native: { protocol, body: JSON.stringify(response) } } : {}
+    const native = call.request.native?.protocol === protocol ? { native: { protocol, body: Buffer.from(JSON.stringify(response)) } } : {}
     return [{ ...end, completion: { ...end.completion, ...native } }]
   }
 

@@ -93,10 +93,10 @@ export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapt
       Effect.suspend(() => {
         const out = outgoing(given, false)
         if (out instanceof ProviderError) return Effect.fail(out)
-        const answer = Effect.flatMap(endpoint.whole(out.request), ({ text, value }) => {
+        const answer = Effect.flatMap(endpoint.whole(out.request), ({ bytes, value }) => {
           const completion = protocol.answerIn(out.call, value)
           if (completion instanceof ProviderError) return Effect.fail(completion)
-          return Effect.succeed(out.native ? { ...completion, native: { protocol: protocol.name, body: text } } : completion)
+          return Effect.succeed(out.native ? { ...completion, native: { protocol: protocol.name, body: bytes } } : completion)
         })
         return out.native ? answer : Effect.mapError(answer, named)
       }),

@@ -33,7 +33,7 @@ layer(upstreams, { excludeTestServices: true })("a client's own request", (it) =
         const { body, completion } = yield* sent("openai", request())
         assert.deepStrictEqual(body, { ...own, model: "upstream-name" })
         assert.strictEqual(completion?.native?.protocol, "openai-chat")
-        assert.strictEqual(JSON.parse(completion?.native?.body ?? "").object, "chat.completion")
+        assert.strictEqual(JSON.parse(String(completion?.native?.body)).object, "chat.completion")
       }))
 
     it.effect("asks a stream for its usage, and hands every event on before what stands in it", () =>

@@ -266,7 +266,7 @@ layer(harness, { excludeTestServices: true })("OpenAI's Responses API", (it) => 
         unknown: { a: 1 },
         include: ["reasoning.encrypted_content"]
       })
-      const answer = JSON.parse(completion.native?.body ?? "")
+      const answer = JSON.parse(String(completion.native?.body))
       assert.strictEqual(answer.object, "response")
     }).pipe(Effect.scoped))
 
