@@ -4,6 +4,8 @@ import { Effect } from "effect"
 import { readdirSync, readFileSync } from "node:fs"
 import type { Agent } from "node:http"
 import { request } from "node:http"
+import { availableParallelism, loadavg } from "node:os"
+import { monitorEventLoopDelay } from "node:perf_hooks"
 import type { FakeProvider } from "../../test/support/FakeProvider.ts"
 import * as Fake from "../../test/support/FakeProvider.ts"
 import type { Child, Client } from "../../test/support/Harness.ts"
@@ -111,6 +113,34 @@ export const percentile = (list: ReadonlyArray<number>, percent: number): number
 
 /** Resident megabytes of a process. */
 export const rssMb = ({ pid }: Child): number => Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) / 1024)
+
+/** Seconds of processor time that a process has used. */
+const processorSeconds = ({ pid }: Child): number => {
+  const [user = 0, system = 0] = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1]?.split(" ").slice(11, 13).map(Number) ?? []
+  // Ticks of Linux, 100 a second.
+  return (user + system) / 100
+}
+
+/**
+ * What times on a busy machine are to be judged by: how late this script's own timers were, and how much of a processor TokenHub
+ * used, from now until it is asked.
+ */
+export const watchMachine = (hub: Child): () => Figure => {
+  const own = monitorEventLoopDelay({ resolution: 10 })
+  own.enable()
+  const began = performance.now()
+  const used = processorSeconds(hub)
+  return () => {
+    own.disable()
+    const share = Math.round((processorSeconds(hub) - used) / ((performance.now() - began) / 1000) * 100)
+    const late = (ns: number) => Math.max(0, Math.round(ns / 1e6 - 10))
+    const [one = 0] = loadavg()
+    return figure(
+      "the machine meanwhile",
+      `this script's timers late by ${late(own.mean)} ms on average, ${late(own.percentile(95))} in 5 %, ${late(own.percentile(99))} in 1 %; TokenHub used ${share} % of a processor; load ${one.toFixed(1)} on ${availableParallelism()}`
+    )
+  }
+}
 
 /** Open files and sockets of a process. */
 export const openFiles = ({ pid }: Child): number => readdirSync(`/proc/${pid}/fd`).length

@@ -6,7 +6,7 @@ import { connect } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
 import * as Harness from "../../test/support/Harness.ts"
 import type { Reply, Torment } from "./Torment.ts"
-import { ask, figure, metric, openFiles, percentile, post, promise, rssMb, scaled, start } from "./Torment.ts"
+import { ask, figure, metric, openFiles, percentile, post, promise, rssMb, scaled, start, watchMachine } from "./Torment.ts"
 
 const guess = (port: number, password: string, localAddress: string): Promise<Reply> =>
   new Promise((resolve) => {
@@ -256,8 +256,9 @@ export const overload: Torment = {
     const result = yield* Effect.promise(async () => {
       await closedLoop(slots, 5, one)
       const best = (await closedLoop(slots, 10, one)).filter(({ status }) => status === 200).length / 10
+      const machine = watchMachine(hub)
       const replies = await openLoop(best * 3, seconds, one)
-      return { best, replies }
+      return { best, machine: machine(), replies }
     })
     const good = result.replies.filter(({ status }) => status === 200)
     const refused = result.replies.filter(({ status }) => status === 503 || status === 429)
@@ -272,6 +273,7 @@ export const overload: Torment = {
       promise("every refusal says when", refused.filter(({ retryAfter }) => retryAfter === undefined).length, "0 without", refused.every(({ retryAfter }) => retryAfter !== undefined)),
       promise("time to a refusal, median / 95 % / 99 %, ms", [50, 95, 99].map((percent) => percentile(times, percent)).join(" / "), "95 % <= 50", percentile(times, 95) <= 50),
       figure("time to an answer, median / 99 %, ms", [50, 99].map((percent) => percentile(good.map(({ ms }) => ms), percent)).join(" / ")),
+      result.machine,
       figure("RSS at the end, MB", rssMb(hub))
     ]
   })

@@ -3,13 +3,12 @@ import { Effect } from "effect"
 import { spawnSync } from "node:child_process"
 import { closeSync, openSync, rmSync, writeSync } from "node:fs"
 import { join } from "node:path"
-import { monitorEventLoopDelay } from "node:perf_hooks"
 import { DatabaseSync } from "node:sqlite"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Child } from "../../test/support/Harness.ts"
 import * as Harness from "../../test/support/Harness.ts"
 import type { Torment } from "./Torment.ts"
-import { ask, figure, post, promise, scaled, start } from "./Torment.ts"
+import { ask, figure, post, promise, scaled, start, watchMachine } from "./Torment.ts"
 
 const workers = 8
 
@@ -191,8 +190,7 @@ export const locked: Torment = {
     yield* Effect.promise(() => post(hub, ask()))
     const other = new DatabaseSync(join(folder, "tokenhub.db"))
     other.exec("BEGIN IMMEDIATE")
-    const own = monitorEventLoopDelay({ resolution: 10 })
-    own.enable()
+    const machine = watchMachine(hub)
     let lag = 0
     let reads = 0
     let slowestRead = 0
@@ -225,7 +223,7 @@ export const locked: Torment = {
       promise("reads served meanwhile", reads, "> 50", reads > 50),
       figure("slowest of them, ms", Math.round(slowestRead)),
       promise("average lag of the event loop, most, ms", Math.round(lag), "< 100", lag < 100),
-      figure("lag of this script's own loop meanwhile, mean / 99 %, ms", `${Math.round(own.mean / 1e6 - 10)} / ${Math.round(own.percentile(99) / 1e6 - 10)}`),
+      machine(),
       promise("calls that left without a row", fake.calls.length - 2, "0", fake.calls.length === 2),
       figure("ms until it serves again", recovered)
     ]

@@ -192,6 +192,9 @@ describe("a provider that is down", () => {
   test("71: is asked by one probe at a time when its circuit reopens, however many wait", { env: { TOKENHUB_BREAKER_OPEN_MS: "400" } }, async ({ fake, hub }) => {
     fake.script({}, { fault: "503", always: true })
     while ((await hub.admin("GET", "/providers/p")).json.health.m.circuit === "closed") await hub.chat(ask())
+    const shown = async () => /^tokenhub_circuit_state\{(?=[^}]*model="m")[^}]*\} (\d)$/m.exec((await hub.get("/metrics")).text)?.[1]
+    assert.strictEqual(await shown(), "2")
+    assert.deepInclude((await hub.admin("GET", "/providers/p")).json.health.m, { reason: "circuit_open" })
     fake.reset()
     let release = () => {}
     const held = new Promise<void>((resolve) => (release = resolve))
@@ -206,6 +209,8 @@ describe("a provider that is down", () => {
     await Promise.all(waiting)
     const back = await Promise.all(Array.from({ length: 20 }, () => hub.chat(ask())))
     assert.isTrue(back.every(({ status }) => status === 200))
+    assert.strictEqual(await shown(), "0")
+    assert.deepInclude((await hub.admin("GET", "/providers/p")).json.health.m, { circuit: "closed", retry_after_ms: 0 })
   })
 
   test("71: is looked after in the background where that was switched on", { env: { TOKENHUB_HEALTH_CHECK_SECONDS: "1", TOKENHUB_BREAKER_FAILURES: "1" } }, async ({ fake, hub }) => {

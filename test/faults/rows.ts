@@ -43,7 +43,7 @@ export const rows: ReadonlyArray<Row> = [
   row(12, "Retry-After garbage", { [matrix]: ["12: Retry-After of years", "12: Retry-After that is garbage"], [vendors]: "12: Retry-After negative" }),
   row(13, "quota exhausted", { [matrix]: ["13: quota exhausted", "13: one whose quota is used up is told of as limited for five minutes"], [vendors]: ["13: quota", "13: billing"] }),
   row(14, "500", { [matrix]: "14: server error" }),
-  row(15, "502, 503, 504", { [matrix]: ["15: bad gateway", "15: gateway time-out", "15: unavailable, and when it will be back"], [vendors]: "15: HTML from a proxy" }),
+  row(15, "502, 503, 504", { [matrix]: ["15: bad gateway", "15: unavailable", "15: gateway time-out", "15: unavailable, and when it will be back"], [vendors]: "15: HTML from a proxy" }),
   row(16, "529", { [matrix]: "16: overloaded" }),
   row(17, "3xx", { [matrix]: "17: redirect" }),
   row(18, "malformed JSON", { [matrix]: "18: malformed JSON" }),
