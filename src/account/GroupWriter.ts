@@ -221,7 +221,7 @@ export const make = Effect.fnUntraced(function*<W>(
       Effect.interruptible,
       Effect.timeoutOption(closingTime),
       Effect.flatMap(Option.match({
-        onNone: () => Effect.logError("The ledger could not be written before the end", { lost: pending() }),
+        onNone: () => Effect.logError("The ledger could not be written before the end", { lost: [...writing, ...commits, ...queue].filter((entry) => !isMark(entry)).length }),
         onSome: () => Effect.void
       }))
     )
@@ -241,7 +241,11 @@ export const make = Effect.fnUntraced(function*<W>(
     enqueue: (write) => later({ write, resume: undefined, cancelled: false }),
     pending,
     full,
-    flush: Effect.callback((resume) => later({ write: undefined, resume: () => resume(Effect.void), cancelled: false }))
+    flush: Effect.callback((resume) => {
+      const entry = { write: undefined, resume: () => resume(Effect.void), cancelled: false }
+      later(entry)
+      return Effect.sync(() => entry.cancelled = true)
+    })
   }
 })
 

@@ -23,7 +23,7 @@ const pruneTurns = Schedule.spaced("1 hour")
 const pruneBatches = Schedule.spaced("50 millis")
 
 /** How long who wants to know what was spent waits for writes that an unavailable database holds up. */
-const spentPatience = "2 seconds"
+export const spentPatience = "2 seconds"
 
 /** How long who reads the log waits likewise; then it is read as it is. */
 const readPatience = "250 millis"

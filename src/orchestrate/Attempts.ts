@@ -122,7 +122,9 @@ export class Attempts extends Context.Service<Attempts, {
                 usage: Usages.zero,
                 cost: 0n
               }
-              yield* ledger.open(run.opening(model, reserved), opened, reserved)
+              // A probe that was not made: the circuit stays half open, and the next call may be it.
+              yield* Effect.onError(ledger.open(run.opening(model, reserved), opened, reserved), () =>
+                health.record(model, { ok: false, breaks: false, coolDownMs: 0, durationMs: 0 }))
               if (!state.called) yield* retryBudget.first
               state.called = true
               run.keep(opened)
@@ -142,15 +144,15 @@ export class Attempts extends Context.Service<Attempts, {
                 progress.characters += lengthOf(delta)
                 return tell.delta(delta)
               }
-              yield* tell.left
-              yield* lane.left
-              const exit = yield* Effect.exit(restore(state.asking.ask(ready, model, { onDelta, onFrame: tell.frame })))
+              // Whoever is told may be a client that reads slowly: that too ends with the call.
+              const asked = Effect.andThen(Effect.andThen(tell.left, lane.left), state.asking.ask(ready, model, { onDelta, onFrame: tell.frame }))
+              const exit = yield* Effect.exit(restore(asked))
               state.running -= reserved
               const settled = settledAttempt(opened, exit, model, state.asking.promptTokens, progress, monotonicMs() - began)
               yield* settle(run, settled, exit, model, place)
               if (exit._tag === "Failure") return yield* failureOf(exit) ?? Effect.failCause(exit.cause)
               if (!settled.usage.estimated) yield* router.learn(model, state.asking.promptTokens, settled.usage)
-              return (yield* tell.whole) ? { answer: exit.value, model } : yield* restore(Effect.never)
+              return (yield* restore(tell.whole)) ? { answer: exit.value, model } : yield* restore(Effect.never)
             })
             return yield* Effect.ensuring(placed, place.leave)
           })

@@ -72,6 +72,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   private state: "open" | "ended" | "draining" | "closed" = "open"
   private broken: Broken | undefined
   private wants: "head" | "bytes" | "end" = "head"
+  private bodyOver = false
   private wake: (() => void) | undefined
   private begun = false
   private quietSince = this.started
@@ -116,11 +117,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
   close(inOrder = false): void {
     clearTimeout(this.timer)
     this.wake = undefined
-    const left = this.state === "open"
+    const open = this.state === "open"
     this.state = "closed"
     this.chunks = []
-    if (!left || this.broken !== undefined) return
-    if (inOrder && this.decoder === undefined) {
+    // What was decoded may have ended before the body that it came in.
+    if (this.bodyOver || this.broken !== undefined) return
+    if (open && inOrder && this.decoder === undefined) {
       this.state = "draining"
       this.total = 0
       this.controller?.resume()
@@ -159,11 +161,13 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
+    this.bodyOver = true
     if (this.decoder !== undefined && this.state === "open") this.decoder.end()
     else this.end()
   }
 
   onResponseError(_: Dispatcher.DispatchController | null, cause: Error): void {
+    this.bodyOver = true
     this.fail({ why: "failed", cause })
   }
 
@@ -172,6 +176,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   private until(wants: "head" | "bytes" | "end"): Effect.Effect<void, Broken> {
     return Effect.callback((resume) => {
       this.wants = wants
+      // It stopped while nobody waited for the whole.
+      if (wants === "end" && this.held >= mostHeld) (this.decoder ?? this.controller)?.resume()
       this.quietSince = performance.now()
       const { due } = this.patienceEnds()
       if (due < this.looksAt - 1) this.lookAt(due)

@@ -12,6 +12,8 @@ export interface Slots {
 export const make = (places: number, queue: number): Slots => {
   const waiting = new Set<() => void>()
   let taken = 0
+  let freed = 0
+  let giving = false
   const wait = Effect.callback<void, "full">((resume) => {
     if (waiting.size >= queue) return resume(Effect.fail("full"))
     const wake = () => resume(Effect.void)
@@ -25,11 +27,20 @@ export const make = (places: number, queue: number): Slots => {
       taken++
       return Effect.void
     }),
+    // Who is woken may end at once and give in its turn: that is the loop's next round, not a call inside of this one.
     give: () => {
-      const [next] = waiting
-      if (next === undefined) return void taken--
-      waiting.delete(next)
-      next()
+      freed++
+      if (giving) return
+      giving = true
+      for (; freed > 0; freed--) {
+        const [next] = waiting
+        if (next === undefined) taken--
+        else {
+          waiting.delete(next)
+          next()
+        }
+      }
+      giving = false
     }
   }
 }

@@ -160,8 +160,9 @@ export class Upstream extends Context.Service<Upstream, {
         /** Sends a request, in a place that is the caller's to give back by `ended`. */
         const begin = (request: UpstreamRequest, accept: string, firstMs: number): Effect.Effect<Exchange, ProviderError> => {
           if (request.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(Redacted.value(request.apiKey))) return Effect.fail(unsendable)
+          const sent = sentOf(request, accept)
           return Effect.map(takeSlot, () =>
-            new Exchange(pool, sentOf(request, accept), { firstMs, idleMs: limits.streamIdleMs, wholeMs: limits.wholeCallMs }, limits.bodyBytes))
+            new Exchange(pool, sent, { firstMs, idleMs: limits.streamIdleMs, wholeMs: limits.wholeCallMs }, limits.bodyBytes))
         }
 
         const ended = (exchange: Exchange, inOrder?: boolean) =>

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Logger, Schema } from "effect"
+import { Effect, Fiber, Layer, Logger, Schema } from "effect"
+import { TestClock } from "effect/testing"
 import type { Reservation } from "../../src/account/Budgets.ts"
 import { Budgets } from "../../src/account/Budgets.ts"
 import { Events } from "../../src/account/Events.ts"
@@ -24,11 +25,15 @@ const alertsOf = () => {
 }
 
 /** Budgets over a ledger that has already seen so much spending of each owner, by the window's beginning. */
-const over = (spent: (clientKey: string | undefined, since: number) => bigint = () => 0n, env: Record<string, string> = {}, alerts = alertsOf()) =>
+const over = (spent: (clientKey: string | undefined, since: number) => bigint | Effect.Effect<bigint> = () => 0n, env: Record<string, string> = {}, alerts = alertsOf()) =>
   Effect.provide(
     Budgets.layer.pipe(
       Layer.provide([
-        Layer.mock(Ledger, { spent: ({ clientKey, since }) => Effect.sync(() => spent(clientKey, since)), pending: () => 0, onSettle: () => () => {} }),
+        Layer.mock(Ledger, { spent: ({ clientKey, since }) =>
+          Effect.suspend(() => {
+            const amount = spent(clientKey, since)
+            return typeof amount === "bigint" ? Effect.succeed(amount) : amount
+          }), pending: () => 0, onSettle: () => () => {} }),
         alerts.layer,
         Settings.layerTest(env)
       ]),
@@ -88,6 +93,15 @@ describe("A budget", () => {
       assert.strictEqual(yield* reserveOr(budgets, key, 26n), "BudgetExceeded")
       assert.isObject(yield* reserveOr(budgets, key, 25n))
     }).pipe(over((clientKey, since) => (clientKey === "key_1" && since === Date.UTC(2026, 0, 1) ? 75n : 0n))))
+
+  it.effect("keeps nobody waiting for a ledger that does not answer, however many ask", () =>
+    Effect.gen(function*() {
+      const budgets = yield* Budgets
+      const asking = Array.from({ length: 20 }, (_, i) => reserveOr(budgets, keyWith({ amount: 100n, period: "month" }, `key_${i}`), 1n))
+      const fiber = yield* Effect.forkChild(Effect.all(asking, { concurrency: "unbounded" }))
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual([...new Set(yield* Fiber.join(fiber))], ["StoreUnavailable"])
+    }).pipe(over(() => Effect.never)))
 
   it.effect("gives a new period the whole amount, and a clock that jumps back and forth nothing twice", () => {
     const ledger = new Map<number, bigint>()

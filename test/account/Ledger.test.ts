@@ -213,6 +213,8 @@ describe("The ledger", () => {
       const asking = yield* Effect.forkChild(Effect.flip(ledger.spent({ since: 0, until: Infinity })), { startImmediately: true })
       yield* TestClock.adjust("2 seconds")
       assert.strictEqual((yield* Fiber.join(asking)).message, "What was spent can't be read now")
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(ledger.pending(), 1)
       store.fault = undefined
       yield* TestClock.adjust("2 seconds")
       yield* ledger.flush

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
 import { defaultPolicy } from "../../src/domain/Policy.ts"
+import { StoreUnavailable } from "../../src/domain/RequestError.ts"
 import { RetryBudget } from "../../src/orchestrate/RetryBudget.ts"
 import { completion, fault, modelCard, usageOf } from "../support/Doubles.ts"
 import { runBench } from "../support/RunBench.ts"
@@ -210,6 +211,25 @@ describe("Attempts", () => {
       assert.deepStrictEqual(bench.ledger.settled.map((row) => [row.status, row.usage.completionTokens]), [[499, 1]])
       assert.deepStrictEqual(bench.ledger.settledAttempts.map((attempt) => attempt.outcome), ["cancelled"])
       assert.deepStrictEqual(bench.outcomes.map(([, outcome]) => [outcome.ok, outcome.fault]), [[false, undefined]])
+    }))
+
+  it.effect("settles a run whose client left while it did not read", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small], script: { small: [completion("4")] } })
+      const fiber = yield* Effect.forkChild(bench.run({ stream: true, reading: ({ type }) => (type === "call.started" ? Effect.never : Effect.void) }))
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(bench.calls, [])
+      assert.deepStrictEqual(bench.ledger.settledAttempts.map(({ outcome }) => outcome), ["cancelled"])
+      assert.deepStrictEqual(bench.ledger.settled.map(({ status }) => status), [499])
+    }))
+
+  it.effect("tells the health board of a call that could not leave, since it may have been a probe", () =>
+    Effect.gen(function*() {
+      const bench = runBench({ models: [small], script: { small: [completion("4")] } })
+      bench.ledger.faults.push(new StoreUnavailable({ message: "The disk is full" }))
+      assert.strictEqual(failed(yield* settle(bench.run()))._tag, "StoreUnavailable")
+      assert.deepStrictEqual(bench.outcomes, [["small", { ok: false, breaks: false, coolDownMs: 0, durationMs: 0 }]])
     }))
 
   it.effect("cancels the call and fails when the run's deadline passes", () =>

@@ -78,6 +78,10 @@ const left: ReadonlyArray<{ readonly since: number; readonly rows: ReadonlyArray
       assert.strictEqual(yield* ledger.recover(3_600_100), 2)
       const costs = yield* Effect.forEach(["req_2", "req_3", "req_4"], (id) => Effect.map(ledger.request(id), (one) => [one?.row.errorCode, one?.row.cost]))
       assert.deepStrictEqual(costs, [["unknown", 800n], ["unknown", 700n], ["unknown", 50n]])
+      const ofDead = yield* ledger.request("req_4")
+      assert.deepInclude(ofDead?.row.usage, { promptTokens: 10, cachedTokens: 1, cacheWriteTokens: 2, completionTokens: 20, reasoningTokens: 3 })
+      const [hour] = yield* ledger.usage({ groupBy: "model", since: 0, until: Infinity })
+      assert.strictEqual(hour?.requests, 4)
     })
   },
   {

@@ -1,5 +1,6 @@
 /** Test doubles: cards, completions, and services that remember what they were asked. */
 import { Effect, Layer, Redacted, Stream } from "effect"
+import type { StoreUnavailable } from "../../src/domain/RequestError.ts"
 import type { Attempt } from "../../src/domain/Attempt.ts"
 import { Admission } from "../../src/account/Admission.ts"
 import type { RequestRow } from "../../src/account/Ledger.ts"
@@ -121,16 +122,20 @@ export const memoryLedger = () => {
   const settled: Array<RequestRow> = []
   const openedAttempts: Array<Attempt> = []
   const settledAttempts: Array<Attempt> = []
+  const faults: Array<StoreUnavailable> = []
   const layer = Layer.mock(Ledger, {
     open: (request, attempt) =>
-      Effect.sync(() => {
+      Effect.suspend(() => {
+        const fault = faults.shift()
+        if (fault !== undefined) return Effect.fail(fault)
         if (!opened.includes(request)) opened.push(request)
         openedAttempts.push(attempt)
+        return Effect.void
       }),
     settleAttempt: (_, attempt) => Effect.sync(() => void settledAttempts.push(attempt)),
     settle: (row) => Effect.sync(() => void settled.push(row)),
     pending: () => 0,
     onSettle: () => () => {}
   })
-  return { opened, settled, openedAttempts, settledAttempts, layer }
+  return { opened, settled, openedAttempts, settledAttempts, faults, layer }
 }

@@ -77,8 +77,11 @@ export const runBench = (options: {
     Layer.provide(Settings.layerTest(options.env))
   )
   const events: Array<RunEvent> = []
-  /** Runs a request; `stream: true` collects its events. */
-  const run = (given: Partial<RunRequest> & { readonly stream?: boolean } = {}) =>
+  /** Runs a request; `stream: true` collects its events, each once `reading` lets it through. */
+  const run = ({ reading = () => Effect.void, stream, ...given }: Partial<RunRequest> & {
+    readonly stream?: boolean
+    readonly reading?: (event: RunEvent) => Effect.Effect<void>
+  } = {}) =>
     Effect.gen(function*() {
       const orchestrator = yield* Orchestrator
       return yield* orchestrator.run(
@@ -94,7 +97,7 @@ export const runBench = (options: {
           ...given
         },
         ErrorEnvelope.describe,
-        given.stream === true ? (event) => Effect.sync(() => void events.push(event)) : undefined
+        stream === true ? (event) => Effect.andThen(Effect.sync(() => void events.push(event)), reading(event)) : undefined
       )
     }).pipe(Effect.provide(layer))
   return { run, events, ledger, calls: providers.calls, outcomes, learned }

@@ -2,8 +2,8 @@ import { Effect } from "effect"
 import { SqlClient } from "effect/sql"
 
 /**
- * The ledger. Money (`reserved`, `cost`) is nano-dollars. A request is open while its status is null, an attempt while
- * its outcome is. Keys that sort by time keep new rows at the end of the tables (`WITHOUT ROWID`), and every index ends
+ * The ledger. Money (`reserved`, `cost`) is nano-dollars. Up to schema 8 a request is open while its status is null, an attempt
+ * while its outcome is. Keys that sort by time keep new rows at the end of the tables (`WITHOUT ROWID`), and every index ends
  * with the primary key, so each filter pages by id.
  */
 export default Effect.gen(function*() {

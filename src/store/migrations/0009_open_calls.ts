@@ -43,8 +43,17 @@ export default Effect.gen(function*() {
   yield* sql`DELETE FROM requests WHERE status IS NULL AND id IN (SELECT request_id FROM open_calls)`
   // All calls of these were settled before the process died; the requests were not.
   yield* sql`
-    UPDATE requests SET status = 500, error_code = 'unknown', duration_ms = 0,
-      cost = (SELECT coalesce(sum(cost), 0) FROM attempts WHERE request_id = id)
+    INSERT INTO usage_hourly
+    SELECT at - at % 3600000, iif(provider IS NULL, '', coalesce(model, '')), coalesce(provider, ''), coalesce(client_key, ''),
+      coalesce(mode, ''), count(*), 0, 0, 0, 0, 0
+    FROM requests WHERE status IS NULL AND event NOT IN ('admin', 'unauthenticated') GROUP BY 1, 2, 3, 4, 5
+    ON CONFLICT DO UPDATE SET requests = usage_hourly.requests + excluded.requests`
+  yield* sql`
+    UPDATE requests SET status = 500, error_code = 'unknown', duration_ms = 0, (prompt_tokens, cached_tokens, cache_write_tokens,
+        completion_tokens, reasoning_tokens, estimated, cost) = (
+      SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(cache_write_tokens), 0),
+        coalesce(sum(completion_tokens), 0), coalesce(sum(reasoning_tokens), 0), coalesce(max(estimated), 0), coalesce(sum(cost), 0)
+      FROM attempts WHERE request_id = requests.id)
     WHERE status IS NULL`
   yield* sql`DROP INDEX attempts_open`
 })

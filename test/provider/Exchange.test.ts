@@ -1,0 +1,55 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { once } from "node:events"
+import type { RequestListener } from "node:http"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
+import { gzipSync } from "node:zlib"
+import { Pool } from "undici"
+import { Exchange } from "../../src/provider/Exchange.ts"
+
+/** An exchange with a server of its own that answers so. */
+const exchange = (answer: RequestListener, idleMs = 5000) =>
+  Effect.gen(function*() {
+    const server = createServer(answer).listen(0, "127.0.0.1")
+    yield* Effect.acquireRelease(Effect.promise(() => once(server, "listening")), () => Effect.sync(() => server.closeAllConnections()).pipe(Effect.andThen(Effect.sync(() => server.close()))))
+    const { port } = server.address() as AddressInfo
+    const pool = yield* Effect.acquireRelease(
+      Effect.sync(() => new Pool(`http://127.0.0.1:${port}`, { connections: 1 })),
+      (pool) => Effect.promise(() => pool.destroy())
+    )
+    return new Exchange(pool, { path: "/", headers: {}, body: undefined }, { firstMs: 5000, idleMs, wholeMs: 10_000 }, 10_000_000)
+  })
+
+describe("An exchange", () => {
+  it.live("closes the connection where what was decoded ends before the body that it came in", () =>
+    Effect.gen(function*() {
+      const closed = Promise.withResolvers<void>()
+      const answer = yield* exchange((_, response) => {
+        response.on("close", closed.resolve)
+        response.writeHead(200, { "content-encoding": "gzip" }).write(Buffer.concat([gzipSync("data: x\n\n"), Buffer.alloc(20)]))
+      })
+      yield* answer.head()
+      const pieces: Array<string> = []
+      for (let piece = yield* answer.next(); piece !== undefined; piece = yield* answer.next()) pieces.push(piece.toString())
+      assert.strictEqual(pieces.join(""), "data: x\n\n")
+      answer.close()
+      yield* Effect.promise(() => closed.promise).pipe(Effect.timeout("2 seconds"))
+    }).pipe(Effect.scoped))
+
+  it.live("reads the rest of what stopped while nobody waited for it", () =>
+    Effect.gen(function*() {
+      const body = Buffer.alloc(4_000_000, "x")
+      const sent = Promise.withResolvers<void>()
+      const answer = yield* exchange((_, response) => {
+        response.writeHead(200).end(body)
+        setImmediate(sent.resolve)
+      }, 1000)
+      yield* answer.head()
+      yield* Effect.promise(() => sent.promise)
+      // Until it is full.
+      yield* Effect.sleep("100 millis")
+      assert.strictEqual((yield* answer.whole()).length, body.length)
+      answer.close()
+    }).pipe(Effect.scoped))
+})
