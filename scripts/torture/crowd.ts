@@ -292,8 +292,9 @@ export const saturated: Torment = {
       await closedLoop(32, 5, one)
       const best = (await closedLoop(32, 10, one)).filter(({ status }) => status === 200).length / 10
       const began = performance.now()
+      const machine = watchMachine(hub)
       const replies = await closedLoop(1024, seconds, one)
-      return { best, replies, took: (performance.now() - began) / 1000 }
+      return { best, machine: machine(), replies, took: (performance.now() - began) / 1000 }
     })
     agent.destroy()
     const good = result.replies.filter(({ status }) => status === 200)
@@ -305,8 +306,9 @@ export const saturated: Torment = {
       promise("goodput of 1,024, % of that", Math.round(share * 100), ">= 75", share >= 0.75),
       figure("refused with 503", refused.length),
       promise("neither", other, "0", other === 0),
-      figure("time to a refusal, median / 99 %, ms", [50, 99].map((percent) => percentile(refused.map(({ ms }) => ms), percent)).join(" / ")),
+      figure("time to a refusal, median / 99 %, ms", refused.length === 0 ? "none" : [50, 99].map((percent) => percentile(refused.map(({ ms }) => ms), percent)).join(" / ")),
       figure("time to an answer, median / 99 %, ms", [50, 99].map((percent) => percentile(good.map(({ ms }) => ms), percent)).join(" / ")),
+      result.machine,
       figure("RSS at the end, MB", rssMb(hub))
     ]
   })

@@ -4,7 +4,7 @@ import * as Bench from "../support/Bench.ts"
 import { generate } from "../support/GeneratedFaults.ts"
 
 /** `npm run torture -- generated` takes 10,000 and other seeds. */
-const cases = 600
+const cases = 800
 
 it.live("generated faults give no untyped 500, no broken envelope, no stream that ends as if all were well", () =>
   Effect.gen(function*() {

@@ -92,11 +92,38 @@ const gemini: Wire = {
   ended: /"finishReason":"/
 }
 
-const wires: { readonly [V in "openai" | "anthropic" | "gemini"]: Wire } = { openai, anthropic, gemini }
+const spoken = (text: string) => ({ type: "output_text", text, annotations: [] })
+
+const item = (status: string, ...content: ReadonlyArray<object>) => ({ id: "msg_1", type: "message", role: "assistant", status, content })
+
+const responseOf = (status: string, output: ReadonlyArray<object>, more: object = {}) => ({ id: "resp_1", object: "response", created_at: 1, model: "m", status, output, ...more })
+
+const whole = responseOf("completed", [item("completed", spoken("Hello there"))], { usage: { input_tokens: 5, output_tokens: 3, total_tokens: 8 } })
+
+const responses: Wire = {
+  type: "openai-responses",
+  plain: JSON.stringify(whole),
+  stream: named(
+    { type: "response.created", sequence_number: 0, response: responseOf("in_progress", []) },
+    { type: "response.output_item.added", sequence_number: 1, output_index: 0, item: item("in_progress") },
+    { type: "response.content_part.added", sequence_number: 2, item_id: "msg_1", output_index: 0, content_index: 0, part: spoken("") },
+    { type: "response.output_text.delta", sequence_number: 3, item_id: "msg_1", output_index: 0, content_index: 0, delta: "Hello there" },
+    { type: "response.output_text.done", sequence_number: 4, item_id: "msg_1", output_index: 0, content_index: 0, text: "Hello there" },
+    { type: "response.content_part.done", sequence_number: 5, item_id: "msg_1", output_index: 0, content_index: 0, part: spoken("Hello there") },
+    { type: "response.output_item.done", sequence_number: 6, output_index: 0, item: item("completed", spoken("Hello there")) },
+    { type: "response.completed", sequence_number: 7, response: whole }
+  ),
+  error: openai.error,
+  ended: /"type":"response\.(?:completed|incomplete)"/
+}
+
+const wires = { openai, anthropic, gemini, responses } as const
 
 type Vendor = keyof typeof wires
 
-const vendors: readonly [Vendor, ...ReadonlyArray<Vendor>] = ["openai", "anthropic", "gemini"]
+const vendors: readonly [Vendor, ...ReadonlyArray<Vendor>] = ["openai", "anthropic", "gemini", "responses"]
+
+const speaks: { readonly [V in Vendor]: VendorName } = { openai: "openai", anthropic: "anthropic", gemini: "gemini", responses: "openai" }
 
 // --- what is drawn
 
@@ -225,6 +252,14 @@ const doors: readonly [Door, ...ReadonlyArray<Door>] = [
     done: /^event: message_stop$/m,
     failed: /^event: error$/m,
     error: ({ error, type }) => (type === "error" && isRecord(error) && typeof error["message"] === "string" && typeof error["type"] === "string" ? error : undefined)
+  },
+  {
+    path: "/v1/responses",
+    body: (model, prompt, stream) => ({ model, stream, input: prompt, ...alone }),
+    isWhole: ({ output, status }) => Array.isArray(output) && (status === "completed" || status === "incomplete"),
+    done: /^event: response\.(?:completed|incomplete)$/m,
+    failed: /^event: (?:response\.failed|error)$/m,
+    error: errorOf
   }
 ]
 
@@ -280,7 +315,7 @@ export const generate = async (
     const vendor = vendors[worker % vendors.length] ?? "openai"
     const wire = wires[vendor]
     const name = `generated-${worker}`
-    const base_url = fake.url(vendor satisfies VendorName)
+    const base_url = fake.url(speaks[vendor])
     const timeouts = { first_byte_ms: 400, stream_idle_ms: 400, whole_call_ms: 1500 }
     const added = await hub.admin("POST", "/providers", { name, provider_type: wire.type, api_key: `sk-${name}`, allow_private: true, base_url, timeouts })
     const model = await hub.admin("POST", "/models", { name, provider: name, upstream_name: name, context_size: 100_000, weight: 1, cost_per_1k_tokens: 0.001 })
