@@ -257,8 +257,9 @@ const doors: readonly [Door, ...ReadonlyArray<Door>] = [
     path: "/v1/responses",
     body: (model, prompt, stream) => ({ model, stream, input: prompt, ...alone }),
     isWhole: ({ output, status }) => Array.isArray(output) && (status === "completed" || status === "incomplete"),
-    done: /^event: response\.(?:completed|incomplete)$/m,
-    failed: /^event: (?:response\.failed|error)$/m,
+    // Its clients go by the type in the data, not by the event's name.
+    done: /^data: \{"type":"response\.(?:completed|incomplete)"/m,
+    failed: /^data: \{"type":"(?:response\.failed|error)"/m,
     error: errorOf
   }
 ]
@@ -292,6 +293,9 @@ const judge = (answer: Answer, door: Door, wire: Wire, stream: boolean, drawn: D
   if (failed) return "a stream that ends well and badly"
   return !refused && wire.ended.test(drawn.delivered) ? undefined : "a stream that ends as if all were well"
 }
+
+/** Its beginning and its end, where faults show. */
+const shortened = (text: string): string => (text.length <= 900 ? text : `${text.slice(0, 300)} … ${text.slice(-600)}`)
 
 export interface Verdict {
   readonly cases: number
@@ -333,8 +337,8 @@ export const generate = async (
       statuses.set(answer.status, (statuses.get(answer.status) ?? 0) + 1)
       const wrong = judge(answer, door, wire, stream, drawn)
       if (wrong !== undefined) {
-        const told = `${vendor} ${drawn.status} ${JSON.stringify(drawn.behaviour.headers)} ${JSON.stringify(drawn.delivered.slice(0, 600))}`
-        violations.push(`case ${at}: ${wrong} at ${door.path}${stream ? " (stream)" : ""}: ${answer.status} ${answer.text.slice(0, 600)} <- ${told}`)
+        const told = `${vendor} ${drawn.status} ${JSON.stringify(drawn.behaviour.headers)} ${JSON.stringify(shortened(drawn.delivered))}`
+        violations.push(`case ${at}: ${wrong} at ${door.path}${stream ? " (stream)" : ""}: ${answer.status} ${shortened(answer.text)} <- ${told}`)
       }
       await hub.admin("PATCH", `/providers/${name}`, { base_url })
     }

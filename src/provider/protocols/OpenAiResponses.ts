@@ -311,6 +311,9 @@ const answerIn = (call: ProviderCall, body: unknown) => {
   const response = objectOf(body)
   if (isJson(response["error"])) return ofEvent(errors, body)
   if (!Array.isArray(response["output"])) return answered("malformed_response", "The provider's answer has no list of output items")
+  if (response["status"] !== "completed" && response["status"] !== "incomplete") {
+    return answered("malformed_response", "The provider's answer does not say that it is complete")
+  }
   const parts = collector()
   let tools = 0
   for (const item of listOf(response["output"])) {

@@ -15,6 +15,17 @@ layer(harness, { excludeTestServices: true })("OpenAI's Responses API", (it) => 
   })
   const user = (words: string) => ({ type: "message", role: "user", content: [{ type: "input_text", text: words }] })
 
+  it.effect("an answer that is not complete, or does not say so, is a malformed one", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const output = [{ id: "msg_1", type: "message", role: "assistant", status: "completed", content: [{ type: "output_text", text: "Hello", annotations: [] }] }]
+      for (const status of ["in_progress", "queued", "cancelled", "complete", undefined]) {
+        const body = JSON.stringify({ id: "resp_1", object: "response", model, status, output })
+        fake.script(model, { raw: { headers: { "content-type": "application/json" }, body } })
+        assert.strictEqual((yield* Effect.flip(adapter.complete(callOf(model)))).fault, "malformed_response", status)
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("a plain answer comes with its text, model, id and usage; nothing is stored at OpenAI", () =>
     Effect.gen(function*() {
       const { adapter, fake, lastBody } = yield* start
