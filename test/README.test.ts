@@ -201,9 +201,6 @@ describe("README", () => {
       "npm run licences",
       "npm run bench -- --help",
       "npm run torture -- --help",
-      // They take minutes, and what they say depends on the machine.
-      "npm run bench",
-      "npm run torture",
       // Its outcome is compared above.
       "npm run docs",
       // The image's steps are run in test/Dockerfile.test.ts.
