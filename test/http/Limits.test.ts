@@ -1,16 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect } from "effect"
 import { Ledger } from "../../src/account/Ledger.ts"
-import { isError } from "../support/AdminHub.ts"
+import { isError, ok } from "../support/AdminHub.ts"
 import type { FakeProvider } from "../support/FakeProvider.ts"
 import * as Fake from "../support/FakeProvider.ts"
 import type { Answer, Client, Hub } from "../support/Harness.ts"
 import * as Harness from "../support/Harness.ts"
-
-const ok = (answer: Answer) => {
-  assert.isBelow(answer.status, 300, answer.text)
-  return answer.json
-}
 
 /** 1 $ per million tokens, so that a token is 1,000 nano-dollars. */
 const price = 0.001

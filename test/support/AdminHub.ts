@@ -8,6 +8,12 @@ export class AdminHub extends Context.Service<AdminHub, Hub>()("tokenhub/test/Ad
   static readonly layer = (options?: Options) => Layer.effect(AdminHub, Harness.start(options))
 }
 
+/** The body of an answer that is a success. */
+export const ok = (answer: Answer) => {
+  assert.isBelow(answer.status, 300, answer.text)
+  return answer.json
+}
+
 /** Asserts an error of the envelope. */
 export const isError = (answer: Answer, status: number, expected: { readonly code: string; readonly param?: string | null; readonly message?: RegExp }) => {
   const { error } = answer.json

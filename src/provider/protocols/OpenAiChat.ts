@@ -16,6 +16,7 @@ import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
 import { codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
 import { hasOwnFields, messagesOut, ownMessages } from "./OpenAiChatMessages.ts"
+import { fieldNames } from "./OpenAiFields.ts"
 import { lacksAt } from "./OpenAiModel.ts"
 import type { Quirks } from "./OpenAiQuirks.ts"
 import type { Protocol } from "./Protocol.ts"
@@ -106,21 +107,7 @@ const rewrite = (quirks: Quirks): NonNullable<Protocol["rewrite"]> => (call, bod
 }
 
 /** Fields by which the vendor may name one that the client gave in another protocol; places in messages are not the client's. */
-const fieldOf = (param: string): string => {
-  const [head = "", second = ""] = param.split(/[.[\]]+/)
-  switch (head) {
-    case "max_completion_tokens":
-      return "max_tokens"
-    case "random_seed":
-      return "seed"
-    case "reasoning":
-      return "reasoning_effort"
-    case "tools":
-      return /^\d+$/.test(second) ? `tools[${second}]` : "tools"
-    default:
-      return head
-  }
-}
+const fieldOf = fieldNames({ max_completion_tokens: "max_tokens", random_seed: "seed", reasoning: "reasoning_effort" })
 
 // --- answer in
 

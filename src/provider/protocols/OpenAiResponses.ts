@@ -29,6 +29,7 @@ import type { Json } from "./Json.ts"
 import { isJson, listOf, objectOf, present, stringOf } from "./Json.ts"
 import { lacksAt, thinks } from "./OpenAiModel.ts"
 import { errors } from "./OpenAiChat.ts"
+import { fieldNames } from "./OpenAiFields.ts"
 import type { Protocol } from "./Protocol.ts"
 
 // --- wire types
@@ -215,24 +216,13 @@ const rewrite = (call: ProviderCall, body: Json): Json => {
 }
 
 /** Fields of the Responses API by their names in chat completions; items are not the client's messages. */
-const fieldOf = (param: string): string => {
-  const [head = "", second = ""] = param.split(/[.[\]]+/)
-  switch (head) {
-    case "input":
-    case "instructions":
-      return "messages"
-    case "max_output_tokens":
-      return "max_tokens"
-    case "text":
-      return "response_format"
-    case "reasoning":
-      return "reasoning_effort"
-    case "tools":
-      return /^\d+$/.test(second) ? `tools[${second}]` : "tools"
-    default:
-      return head
-  }
-}
+const fieldOf = fieldNames({
+  input: "messages",
+  instructions: "messages",
+  max_output_tokens: "max_tokens",
+  text: "response_format",
+  reasoning: "reasoning_effort"
+})
 
 // --- answer in
 

@@ -10,9 +10,10 @@ import Anthropic, {
 } from "@anthropic-ai/sdk"
 import { assert, describe, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
+import { ok } from "../../support/AdminHub.ts"
 import type { FakeProvider } from "../../support/FakeProvider.ts"
 import * as Fake from "../../support/FakeProvider.ts"
-import type { Answer, Hub } from "../../support/Harness.ts"
+import type { Hub } from "../../support/Harness.ts"
 import * as Harness from "../../support/Harness.ts"
 
 interface Bench {
@@ -22,11 +23,6 @@ interface Bench {
 }
 
 class TestBench extends Context.Service<TestBench, Bench>()("test/Bench") {}
-
-const ok = (answer: Answer) => {
-  assert.isBelow(answer.status, 300, answer.text)
-  return answer.json
-}
 
 /** One model of every upstream protocol, the heaviest first. */
 const models = { gpt: "openai", flash: "gemini", claude: "anthropic" } as const

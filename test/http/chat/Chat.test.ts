@@ -5,9 +5,10 @@ import { DatabaseSync } from "node:sqlite"
 import parsePrometheus from "parse-prometheus-text-format"
 import { Ledger } from "../../../src/account/Ledger.ts"
 import { ChatAnswer } from "../../../src/http/chat/ChatApi.ts"
+import { ok } from "../../support/AdminHub.ts"
 import type { FakeProvider } from "../../support/FakeProvider.ts"
 import * as Fake from "../../support/FakeProvider.ts"
-import type { Answer, Hub } from "../../support/Harness.ts"
+import type { Hub } from "../../support/Harness.ts"
 import * as Harness from "../../support/Harness.ts"
 
 interface Bench {
@@ -16,11 +17,6 @@ interface Bench {
 }
 
 class TestBench extends Context.Service<TestBench, Bench>()("test/Bench") {}
-
-const ok = (answer: Answer) => {
-  assert.isBelow(answer.status, 300, answer.text)
-  return answer.json
-}
 
 /** Two OpenAI models and an Anthropic one, with prices, at the fake provider. */
 const bench = Layer.effect(

@@ -2,7 +2,7 @@ import { assert, describe, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import OpenAI, { BadRequestError, NotFoundError } from "openai"
 import { Ledger } from "../../../src/account/Ledger.ts"
-import { isError } from "../../support/AdminHub.ts"
+import { isError, ok } from "../../support/AdminHub.ts"
 import type { FakeProvider } from "../../support/FakeProvider.ts"
 import * as Fake from "../../support/FakeProvider.ts"
 import type { Answer, Hub } from "../../support/Harness.ts"
@@ -20,11 +20,6 @@ interface Bench {
 class TestBench extends Context.Service<TestBench, Bench>()("test/EmbeddingsBench") {}
 
 class TestHub extends Context.Service<TestHub, Hub>()("test/EmbeddingsHub") {}
-
-const ok = (answer: Answer) => {
-  assert.isBelow(answer.status, 300, answer.text)
-  return answer.json
-}
 
 /** The catalogue's models of OpenAI, Gemini and Mistral, all at the fake provider, which speaks OpenAI's protocol for Mistral. */
 const bench = Layer.effect(

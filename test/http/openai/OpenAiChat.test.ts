@@ -1,9 +1,10 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import OpenAI, { APIError, AuthenticationError, BadRequestError, InternalServerError, NotFoundError, RateLimitError } from "openai"
+import { ok } from "../../support/AdminHub.ts"
 import type { FakeProvider } from "../../support/FakeProvider.ts"
 import * as Fake from "../../support/FakeProvider.ts"
-import type { Answer, Hub } from "../../support/Harness.ts"
+import type { Hub } from "../../support/Harness.ts"
 import * as Harness from "../../support/Harness.ts"
 
 interface Bench {
@@ -13,11 +14,6 @@ interface Bench {
 }
 
 class TestBench extends Context.Service<TestBench, Bench>()("test/Bench") {}
-
-const ok = (answer: Answer) => {
-  assert.isBelow(answer.status, 300, answer.text)
-  return answer.json
-}
 
 /** One model of every upstream protocol. */
 const models = { gpt: "openai", claude: "anthropic", flash: "gemini" } as const
