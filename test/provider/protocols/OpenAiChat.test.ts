@@ -386,6 +386,23 @@ layer(harness, { excludeTestServices: true })("OpenAI's chat completions", (it) 
       ])
     }).pipe(Effect.scoped))
 
+  it.effect("a field that a vendor complains of has the name that other protocols have for it", () =>
+    Effect.gen(function*() {
+      const { adapter, fake } = yield* start
+      const rows = [
+        ["max_completion_tokens", "max_tokens"],
+        ["random_seed", "seed"],
+        ["reasoning.effort", "reasoning_effort"],
+        ["tools.2.function.name", "tools[2]"],
+        ["tools", "tools"],
+        ["top_p", "top_p"]
+      ] as const
+      for (const [named, param] of rows) {
+        fake.script(model, { error: { kind: "invalid_request", code: "invalid_value", message: "Invalid value.", param: named } })
+        assert.strictEqual((yield* Effect.flip(adapter.complete(callOf(model)))).param, param, named)
+      }
+    }).pipe(Effect.scoped))
+
   it.effect("odd answers of compatible servers are understood", () =>
     Effect.gen(function*() {
       const { fake } = yield* start
