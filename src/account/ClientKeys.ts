@@ -13,6 +13,7 @@ import { ClientKeyStore } from "../store/ClientKeyStore.ts"
 import { SettingStore } from "../store/SettingStore.ts"
 import type { StoreError } from "../store/StoreError.ts"
 import { toStoreUnavailable } from "../store/StoreError.ts"
+import { lastWrite } from "../store/Transaction.ts"
 import * as Format from "./ClientKeyFormat.ts"
 
 /** A key with its secret: `th_`, 30 base62 characters, a checksum. */
@@ -86,7 +87,7 @@ export class ClientKeys extends Context.Service<ClientKeys, {
           return Effect.logWarning("When client keys were last used could not be stored", { reason: error.message })
         })
       })
-      yield* Effect.addFinalizer(() => flush)
+      yield* Effect.addFinalizer(() => lastWrite(flush))
       yield* flush.pipe(Effect.repeat(usedFlush), Effect.forkScoped)
 
       const put = (row: ClientKeyRow) =>

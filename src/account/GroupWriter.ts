@@ -9,8 +9,11 @@ import { StoreUnavailable } from "../domain/RequestError.ts"
 import { retryAfterFailure } from "../domain/Retry.ts"
 import { StoreError } from "../store/StoreError.ts"
 
-/** How long to wait before an unavailable database is tried again: 25 ms, doubling to 1 s. */
-const retryWrites = Schedule.min([Schedule.exponential("25 millis"), Schedule.spaced("1 second")])
+/** How long to wait before an unavailable database is tried again: 5 ms, doubling to 1 s. */
+const retryWrites = Schedule.min([Schedule.exponential("5 millis"), Schedule.spaced("1 second")])
+
+/** Another program's lock of less than this is nobody's business, in milliseconds. */
+const unremarkableMs = 250
 
 /** Rows of one transaction: few, so that a synchronous driver does not hold the event loop. */
 const groupSize = 200
@@ -25,7 +28,7 @@ const capacity = 10_000
 const patienceMs = 2000
 
 /** How long closing may take; a second SIGTERM must end the process within 2 s. */
-const closingTime = "1500 millis"
+const closingTime = "1 second"
 
 type Resume = (result: Effect.Effect<void, StoreUnavailable>) => void
 
@@ -73,6 +76,7 @@ export const make = Effect.fnUntraced(function*<W>(
   let writing: ReadonlyArray<Entry<W>> = []
   let failingSince: number | undefined
   let failure = ""
+  let remarked = false
   let written = 0
   let due: "nothing" | "commits" | "everything" = "nothing"
   let wake: (() => void) | undefined
@@ -113,8 +117,9 @@ export const make = Effect.fnUntraced(function*<W>(
         Effect.fail(new StoreError({ kind: "other", message: "The database failed unexpectedly", cause }))),
       Effect.tap(() => {
         written += writes.length
-        if (failingSince === undefined) return Effect.void
         failingSince = undefined
+        if (!remarked) return Effect.void
+        remarked = false
         return Effect.logInfo("The ledger is written again")
       })
     )
@@ -200,13 +205,12 @@ export const make = Effect.fnUntraced(function*<W>(
   /** Writes what is due, a group a turn of the event loop. */
   const writeDue: Effect.Effect<void, "unavailable"> = Effect.suspend(() => {
     if (due === "nothing") return Effect.void
-    const before = failingSince
     return Effect.flatMap(writeGroup, (done) => {
       if (done) return due === "nothing" ? Effect.void : Effect.andThen(nextTurn, writeDue)
       const failed = Effect.fail("unavailable" as const)
-      return before === undefined
-        ? Effect.andThen(Effect.logWarning("The ledger can't be written; writes wait", { reason: failure, pending: pending() }), failed)
-        : failed
+      if (remarked || failingSince === undefined || now() - failingSince < unremarkableMs) return failed
+      remarked = true
+      return Effect.andThen(Effect.logWarning("The ledger can't be written; writes wait", { reason: failure, pending: pending() }), failed)
     })
   })
 

@@ -20,12 +20,16 @@ import type { RequestFacts } from "./RequestContext.ts"
 import { Overload } from "./Overload.ts"
 import { RequestContext } from "./RequestContext.ts"
 import type { RouteTable } from "./RouteTable.ts"
+import * as Turns from "./Turns.ts"
 
 /** Routes that answer also while TokenHub is full or stopping. */
 const system = /^\/(?:health|metrics)(?:[/?]|$)/
 
 /** The client left before the answer was whole (nginx's 499). */
 const clientClosedRequest = 499
+
+/** Requests that begin in one turn of the event loop: enough that turns cost nothing, few beside the calls that end in one. */
+const begunInTurn = 16
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -37,6 +41,7 @@ export const layer = (routes: RouteTable) =>
       const drain = yield* Drain
       const ledger = yield* Ledger
       const overload = yield* Overload
+      const myTurn = Turns.make(begunInTurn)
       yield* Metrics.inFlight(drain.inFlight)
 
       /** Why TokenHub has no room for a request now. */
@@ -118,7 +123,7 @@ export const layer = (routes: RouteTable) =>
             return finish(request, facts, left ? clientClosedRequest : status, clock.monotonicTimeNanosUnsafe() - began)
           })
 
-          const served = refused === undefined ? answered(app, request, routes) : ErrorEnvelope.respond(refused)
+          const served = refused === undefined ? Effect.andThen(myTurn, answered(app, request, routes)) : ErrorEnvelope.respond(refused)
           const response = yield* Effect.provideService(served, RequestContext, facts)
           status = response.status
           facts.endpoint ??= status < 400 ? routes.match(pathOf(request.url))?.pattern : undefined

@@ -10,6 +10,7 @@ import type { Usage } from "../domain/Usage.ts"
 import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import { SettingStore } from "../store/SettingStore.ts"
 import type { StoreError } from "../store/StoreError.ts"
+import { lastWrite } from "../store/Transaction.ts"
 import { HealthBoard } from "./HealthBoard.ts"
 import { ModelRegistry } from "./ModelRegistry.ts"
 import type { Conditions, Question, Standing, Wish } from "./Ranking.ts"
@@ -80,7 +81,7 @@ export class Router extends Context.Service<Router, {
       const flush = Effect.suspend(() => Effect.forEach(calibration.changes(), store, { discard: true })).pipe(
         Effect.catch((error) => Effect.logWarning("Token ratios could not be stored", error))
       )
-      yield* Effect.addFinalizer(() => flush)
+      yield* Effect.addFinalizer(() => lastWrite(flush))
       yield* flush.pipe(Effect.repeat(calibrationFlush), Effect.forkScoped)
 
       const standing = (provider: ProviderName): Standing => {

@@ -10,6 +10,7 @@ import { attemptValues, openValues, requestValues, toAttempt, toRequest } from "
 import { ledgerStatements } from "./LedgerStatements.ts"
 import type { Run } from "./SqliteClient.ts"
 import type { StoreError } from "./StoreError.ts"
+import { toStoreError } from "./StoreError.ts"
 import { snapshot, statement, transaction } from "./Transaction.ts"
 import { isUsage, UsageTally } from "./UsageTally.ts"
 
@@ -235,7 +236,7 @@ const make = Effect.gen(function*() {
   })
 
   return LedgerStore.of({
-    write: (writes) => writes.length === 0 ? Effect.void : statement(batch.transaction(writeAll(writes))),
+    write: (writes) => writes.length === 0 ? Effect.void : Effect.mapError(batch.transaction(writeAll(writes)), toStoreError),
     requests: (filter) => statement(safely(requests(filter))),
     request: (id) => snapshot(sql)(safely(request(id))),
     usage: (query) => statement(safely(usage(query))),
@@ -250,7 +251,7 @@ export class LedgerStore extends Context.Service<LedgerStore, {
   /**
    * All writes in one transaction, in order. In the same transaction a settled request adds one to `usage_hourly`
    * (admin events do not), a settled attempt its tokens and cost; what is settled already stays as it is and is not
-   * counted again.
+   * counted again. Does not wait where another program locks the database.
    */
   readonly write: (writes: ReadonlyArray<LedgerWrite>) => Effect.Effect<void, StoreError>
   readonly requests: (filter: RequestFilter) => Effect.Effect<ReadonlyArray<RequestRow>, StoreError>

@@ -17,6 +17,10 @@ const isLocked = (error: unknown): boolean => SqlError.isSqlError(error) && erro
 export const statement = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, StoreError, R> =>
   retryAfterFailure(effect, { schedule: lockWait, while: isLocked }).pipe(Effect.mapError(toStoreError))
 
+/** What is written at closing and nobody misses: another program's lock does not hold up the end for it. */
+export const lastWrite = <R>(write: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
+  Effect.asVoid(Effect.timeoutOption(Effect.interruptible(write), "200 millis"))
+
 /** One immediate write transaction: all of it or nothing. Nothing but statements may be awaited inside. */
 export const transaction =
   (sql: SqlClient.SqlClient) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, StoreError, R> =>

@@ -98,6 +98,23 @@ describe("a TokenHub that is told to stop", { timeout: 30_000 }, () => {
       assert.isFalse(statuses(folder).includes(null), "every request is settled")
     }))
 
+  test("ends within two seconds of a second signal also while another program locks the database", () =>
+    Effect.gen(function*() {
+      const { child, folder } = yield* streaming("abcd".repeat(5000), 20)
+      yield* Effect.promise(async () => {
+        const other = new DatabaseSync(join(folder, "tokenhub.db"))
+        const end = asked(child, "SIGTERM")
+        other.exec("BEGIN IMMEDIATE")
+        await pause(1200)
+        const second = performance.now()
+        child.signal("SIGTERM")
+        assert.strictEqual((await end).code, 0)
+        assert.isBelow(performance.now() - second, 2000)
+        other.close()
+      })
+      assert.deepStrictEqual(statuses(folder), [], "its call is an open one, for the next start to settle")
+    }))
+
   test("takes a second signal within a second of the first for the first", () =>
     Effect.gen(function*() {
       const { child, events } = yield* streaming("abcd".repeat(25), 40)
