@@ -14,6 +14,7 @@ import { Orchestrator } from "../orchestrate/Orchestrator.ts"
 import type { RunRequest, RunResult } from "../orchestrate/Run.ts"
 import { Router } from "../route/Router.ts"
 import { Settings } from "../Settings.ts"
+import { addHeaders } from "./AnswerHeaders.ts"
 import { Caller } from "./Authentication.ts"
 import { readJson, tooLarge } from "./BodyLimit.ts"
 import type { AnswerFacts, Door, Json } from "./Door.ts"
@@ -40,7 +41,7 @@ export interface Hooks {
 /** Rounds of refinement in a mode that has any: clients of these doors see the final answer only. */
 const defaultRefinements = 1
 
-/** Makes handlers: `handlers.handleRaw("completions", serve(openAiChat))`. */
+/** Makes handlers: `{ completions: serve(openAiChat) }`. */
 export const make = Effect.gen(function*() {
   const drain = yield* Drain
   const modes = yield* Modes
@@ -99,7 +100,7 @@ export const make = Effect.gen(function*() {
     })
 
   return (door: Door, { answered, prepare }: Hooks = {}) =>
-  ({ request }: { readonly request: Request }): Effect.Effect<Response, never, Caller | Scope.Scope> =>
+  (request: Request): Effect.Effect<Response, never, Caller | Scope.Scope> =>
     Effect.gen(function*() {
       const caller = yield* Caller
       const { clientKey } = caller
@@ -132,6 +133,6 @@ const answerOf = (door: Door, result: RunResult, facts: AnswerFacts, body: Json)
   const headers = RunHttp.headersOf(result)
   const { native } = result.completion
   return native?.protocol === door.protocol
-    ? HttpServerResponse.uint8Array(native.body, { contentType: "application/json", headers })
-    : HttpServerResponse.jsonUnsafe(door.answer(result, facts, body), { headers })
+    ? addHeaders(HttpServerResponse.uint8Array(native.body, { contentType: "application/json" }), headers)
+    : addHeaders(HttpServerResponse.jsonUnsafe(door.answer(result, facts, body)), headers)
 }

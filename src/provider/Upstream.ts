@@ -1,5 +1,5 @@
 /** The only place that makes outgoing HTTP: one bounded, guarded, scrubbed connection pool a provider instance. */
-import { Cause, Clock, Context, Effect, Layer, Redacted, Result, Scope, Stream } from "effect"
+import { Cause, Clock, Context, Effect, Exit, Layer, Redacted, Result, Scope, Stream } from "effect"
 import { buildConnector, Pool } from "undici"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import type { StreamEvent } from "../domain/Chat.ts"
@@ -123,10 +123,10 @@ export class Upstream extends Context.Service<Upstream, {
         })
 
         /** A place among the calls of this provider, through a queue of bounded length and wait. */
-        const takeSlot = Effect.suspend(() => {
-          const taken = Effect.mapError(slots.take, () => full)
-          return slots.free() ? taken : Effect.timeoutOrElse(taken, { duration: limits.firstByteMs, orElse: () => Effect.fail(full) })
-        })
+        const takeSlot = (): Effect.Effect<void, ProviderError> => {
+          const taken = Effect.mapErrorEager(slots.take(), () => full)
+          return Exit.isExit(taken) ? taken : Effect.timeoutOrElse(taken, { duration: limits.firstByteMs, orElse: () => Effect.fail(full) })
+        }
 
         const sentOf = (request: UpstreamRequest, accept: string): Sent => ({
           path: joinPath(base.pathname, request.path),
@@ -161,15 +161,15 @@ export class Upstream extends Context.Service<Upstream, {
         const begin = (request: UpstreamRequest, accept: string, firstMs: number): Effect.Effect<Exchange, ProviderError> => {
           if (request.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(Redacted.value(request.apiKey))) return Effect.fail(unsendable)
           const sent = sentOf(request, accept)
-          return Effect.map(takeSlot, () =>
+          return Effect.mapEager(takeSlot(), () =>
             new Exchange(pool, sent, { firstMs, idleMs: limits.streamIdleMs, wholeMs: limits.wholeCallMs }, limits.bodyBytes))
         }
 
-        const ended = (exchange: Exchange, inOrder?: boolean) =>
-          Effect.sync(() => {
-            exchange.close(inOrder)
-            slots.give()
-          })
+        const ended = (exchange: Exchange, inOrder?: boolean): Effect.Effect<void> => {
+          exchange.close(inOrder)
+          slots.give()
+          return Effect.void
+        }
 
         const unsendable = new ProviderError({
           fault: "authentication",
@@ -188,6 +188,10 @@ export class Upstream extends Context.Service<Upstream, {
           return value === undefined ? Effect.fail(notJson(card.name, exchange.headers, text)) : Effect.succeed({ bytes, value })
         }
 
+        /** Interruptible only where it has to wait: else the place that was taken would be nobody's. */
+        const waiting = <A, E>(restore: (effect: Effect.Effect<A, E>) => Effect.Effect<A, E>, begun: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+          Exit.isExit(begun) ? begun : restore(begun)
+
         /** The whole answer, if it is a success. */
         const readWhole = (exchange: Exchange, request: UpstreamRequest): Effect.Effect<WholeAnswer, ProviderError> =>
           Effect.matchEffect(exchange.whole(), {
@@ -201,7 +205,7 @@ export class Upstream extends Context.Service<Upstream, {
 
         const whole: Endpoint["whole"] = (request) =>
           Effect.uninterruptibleMask((restore) =>
-            Effect.flatMap(restore(begin(request, "application/json", limits.firstByteMs * wholeAnswerFactor)), (exchange) =>
+            Effect.flatMapEager(waiting(restore, begin(request, "application/json", limits.firstByteMs * wholeAnswerFactor)), (exchange) =>
               Effect.onExit(restore(readWhole(exchange, request)), () => ended(exchange)))
           ).pipe(Effect.mapError((error) => scrubbed(error, request.apiKey)))
 
@@ -210,10 +214,10 @@ export class Upstream extends Context.Service<Upstream, {
         /** Sends the request; the exchange lives as long as the scope. The answer is a success. */
         const open = (request: UpstreamRequest, complete: { inOrder: boolean }): Effect.Effect<Exchange, ProviderError, Scope.Scope> =>
           Effect.uninterruptibleMask((restore) =>
-            Effect.flatMap(restore(begin(request, "text/event-stream", limits.firstByteMs)), (exchange) =>
+            Effect.flatMapEager(waiting(restore, begin(request, "text/event-stream", limits.firstByteMs)), (exchange) =>
               Effect.flatMap(Effect.scope, (scope) =>
                 Effect.andThen(
-                  Scope.addFinalizerExit(scope, () => Effect.suspend(() => ended(exchange, complete.inOrder))),
+                  Scope.addFinalizerExit(scope, () => ended(exchange, complete.inOrder)),
                   restore(Effect.flatMap(Effect.mapError(exchange.head(), (broken) => faultOf(broken, exchange, "stream")), () =>
                     isSuccess(exchange.status) ? Effect.succeed(exchange) : readWhole(exchange, request) as Effect.Effect<never, ProviderError>))
                 )))
