@@ -15,7 +15,6 @@ import type { RunRequest, RunResult } from "../orchestrate/Run.ts"
 import { Router } from "../route/Router.ts"
 import { Settings } from "../Settings.ts"
 import { addHeaders } from "./AnswerHeaders.ts"
-import { Caller } from "./Authentication.ts"
 import { readJson, tooLarge } from "./BodyLimit.ts"
 import type { AnswerFacts, Door, Json } from "./Door.ts"
 import * as DoorStream from "./DoorStream.ts"
@@ -23,7 +22,7 @@ import { Drain } from "./Drain.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import * as EventStream from "./EventStream.ts"
 import { isRecord, schemaFields } from "./Json.ts"
-import { RequestContext } from "./RequestContext.ts"
+import type { Asked } from "./RawRoutes.ts"
 import * as RunHttp from "./RunHttp.ts"
 import * as RunOptions from "./RunOptions.ts"
 
@@ -100,11 +99,9 @@ export const make = Effect.gen(function*() {
     })
 
   return (door: Door, { answered, prepare }: Hooks = {}) =>
-  (request: Request): Effect.Effect<Response, never, Caller | Scope.Scope> =>
+  ({ caller, facts: context, request }: Asked): Effect.Effect<Response, never, Scope.Scope> =>
     Effect.gen(function*() {
-      const caller = yield* Caller
       const { clientKey } = caller
-      const context = yield* RequestContext
       const { body, call, options: { dropUnsupported, events, ...options } } = yield* read(door, request, clientKey, prepare)
       yield* RunHttp.checkNames(router, caller, options)
       const facts: AnswerFacts = {

@@ -8,8 +8,7 @@ import type { HttpServerResponse } from "effect/http"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import type { HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { addHeaders } from "./AnswerHeaders.ts"
-import type { Caller } from "./Authentication.ts"
-import { ClientAuth } from "./Authentication.ts"
+import { Caller, ClientAuth } from "./Authentication.ts"
 import { errorBodyFor } from "./ErrorBodies.ts"
 import { Idempotent } from "./Idempotency.ts"
 import type { RequestFacts } from "./RequestContext.ts"
@@ -17,11 +16,17 @@ import { RequestContext } from "./RequestContext.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
-/** Answers a request; what went wrong is an answer too. `params`: parts of the path, by their names in the contract. */
-export type Handler = (
-  request: HttpServerRequest.HttpServerRequest,
-  params: { readonly [name: string]: string | undefined }
-) => Effect.Effect<Response, never, Caller | Scope.Scope>
+/** A request of a caller who may ask. */
+export interface Asked {
+  readonly request: HttpServerRequest.HttpServerRequest
+  /** Parts of the path, by their names in the contract. */
+  readonly params: { readonly [name: string]: string | undefined }
+  readonly caller: Caller["Service"]
+  readonly facts: RequestFacts
+}
+
+/** Answers a request; what went wrong is an answer too. */
+export type Handler = (asked: Asked) => Effect.Effect<Response, never, Scope.Scope>
 
 type Handlers<Group extends HttpApiGroup.Constraint> = { readonly [identifier in HttpApiEndpoint.Identifier<HttpApiGroup.Endpoints<Group>>]: Handler }
 
@@ -49,7 +54,12 @@ export const layer = <Group extends HttpApiGroup.Constraint, E, R>(group: Group,
       if (endpoint === undefined) return yield* Effect.die(new Error(`The contract has no endpoint '${identifier}'`))
       const options = { group: top, endpoint, credential: Redacted.make("") }
       const answered = Effect.contextWith((context: Context.Context<Given>) =>
-        handler(Context.get(context, HttpServerRequest.HttpServerRequest), Context.get(context, HttpRouter.RouteContext).params)) as unknown as Served
+        handler({
+          request: Context.get(context, HttpServerRequest.HttpServerRequest),
+          params: Context.get(context, HttpRouter.RouteContext).params,
+          caller: Context.get(context, Caller),
+          facts: Context.get(context, RequestContext)
+        })) as unknown as Served
       const authenticated = bearer(endpoint.middlewares.has(Idempotent) ? idempotent(answered, options) as Served : answered, options) as Served
       const errorBody = errorBodyFor(endpoint.path)
       const served = Effect.contextWith((context: Context.Context<never>) => {

@@ -1,5 +1,4 @@
 import { Effect } from "effect"
-import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import { InvalidRequest } from "../../domain/RequestError.ts"
 import { Modes } from "../../orchestrate/Mode.ts"
@@ -8,7 +7,6 @@ import { TokenCounter } from "../../route/TokenCounter.ts"
 import { Settings } from "../../Settings.ts"
 import { AnthropicMessagesApi } from "./AnthropicMessagesApi.ts"
 import { anthropicMessages, decodeCount } from "./AnthropicMessagesWire.ts"
-import { Caller } from "../Authentication.ts"
 import { readJson, tooLarge } from "../BodyLimit.ts"
 import * as DoorHttp from "../DoorHttp.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
@@ -27,7 +25,7 @@ export const AnthropicMessagesHttp = RawRoutes.layer(
     const { maxBodyBytes } = yield* Settings
     const serve = yield* DoorHttp.make
 
-    const countTokens = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+    const countTokens = Effect.fnUntraced(function*({ caller, request }: RawRoutes.Asked) {
       const { bytes, value } = yield* readJson(request, schemaFields)
       if (!isRecord(value)) return yield* new InvalidRequest({ message: "The body must be a JSON object" })
       const { tokenhub, ...body } = value
@@ -36,7 +34,7 @@ export const AnthropicMessagesHttp = RawRoutes.layer(
       const options = yield* Effect.fromResult(
         RunOptions.read({ headers: request.headers, model, tokenhub, modes: modes.names, refinements: 0 })
       )
-      yield* RunHttp.checkNames(router, yield* Caller, options)
+      yield* RunHttp.checkNames(router, caller, options)
       return HttpServerResponse.jsonUnsafe({ input_tokens: yield* counter.count(chat) })
     }, Effect.catch(ErrorEnvelope.respond))
 

@@ -10,7 +10,6 @@ import type { RunRequest, RunResult } from "../../orchestrate/Run.ts"
 import { Router } from "../../route/Router.ts"
 import { Settings } from "../../Settings.ts"
 import { addHeaders } from "../AnswerHeaders.ts"
-import { Caller } from "../Authentication.ts"
 import { readJson, tooLarge } from "../BodyLimit.ts"
 import * as ChatAnswer from "./ChatAnswer.ts"
 import { ChatApi } from "./ChatApi.ts"
@@ -20,7 +19,6 @@ import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import * as EventStream from "../EventStream.ts"
 import { schemaFields } from "../Json.ts"
 import * as RawRoutes from "../RawRoutes.ts"
-import { RequestContext } from "../RequestContext.ts"
 import * as RunHttp from "../RunHttp.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
@@ -74,9 +72,7 @@ export const ChatHttp = RawRoutes.layer(
         })
       })
 
-    const chat = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
-      const caller = yield* Caller
-      const facts = yield* RequestContext
+    const chat = Effect.fnUntraced(function*({ caller, facts, request }: RawRoutes.Asked) {
       const call = yield* read(request)
       const run: RunRequest = { ...call, id: facts.id, clientKey: caller.clientKey }
       yield* RunHttp.checkNames(router, caller, call)

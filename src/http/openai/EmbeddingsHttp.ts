@@ -1,15 +1,12 @@
 import { Effect } from "effect"
-import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import { Orchestrator } from "../../orchestrate/Orchestrator.ts"
 import { Settings } from "../../Settings.ts"
-import { Caller } from "../Authentication.ts"
 import { readJson, tooLarge } from "../BodyLimit.ts"
 import { EmbeddingsApi } from "./EmbeddingsApi.ts"
 import * as EmbeddingsWire from "./EmbeddingsWire.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import * as RawRoutes from "../RawRoutes.ts"
-import { RequestContext } from "../RequestContext.ts"
 import * as RunHttp from "../RunHttp.ts"
 
 /** `POST /v1/embeddings`. */
@@ -19,9 +16,7 @@ export const EmbeddingsHttp = RawRoutes.layer(
     const orchestrator = yield* Orchestrator
     const { maxBodyBytes } = yield* Settings
 
-    const embeddings = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
-      const { clientKey } = yield* Caller
-      const facts = yield* RequestContext
+    const embeddings = Effect.fnUntraced(function*({ caller: { clientKey }, facts, request }: RawRoutes.Asked) {
       const body = yield* readJson(request)
       if (body.bytes > maxBodyBytes) return yield* tooLarge(maxBodyBytes)
       const call = yield* Effect.fromResult(EmbeddingsWire.decode(body.value, request.headers))

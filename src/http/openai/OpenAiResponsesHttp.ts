@@ -1,11 +1,9 @@
 import { Effect } from "effect"
-import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import { Responses } from "../../account/Responses.ts"
 import type { RequestError } from "../../domain/RequestError.ts"
 import { NotFound } from "../../domain/RequestError.ts"
 import type { RunResult } from "../../orchestrate/Run.ts"
-import { Caller } from "../Authentication.ts"
 import type { AnswerFacts, Json } from "../Door.ts"
 import * as DoorHttp from "../DoorHttp.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
@@ -59,14 +57,12 @@ export const OpenAiResponsesHttp = RawRoutes.layer(
       )
     }
 
-    const get = Effect.fnUntraced(function*(_: HttpServerRequest.HttpServerRequest, { id = "" }: Params) {
-      const { clientKey } = yield* Caller
+    const get = Effect.fnUntraced(function*({ caller: { clientKey }, params: { id = "" } }: RawRoutes.Asked) {
       const kept = yield* responses.get(clientKey, id)
       return kept === undefined ? yield* notKept(id, "response_id") : HttpServerResponse.jsonUnsafe(kept.response)
     }, Effect.catch(ErrorEnvelope.respond))
 
-    const remove = Effect.fnUntraced(function*(_: HttpServerRequest.HttpServerRequest, { id = "" }: Params) {
-      const { clientKey } = yield* Caller
+    const remove = Effect.fnUntraced(function*({ caller: { clientKey }, params: { id = "" } }: RawRoutes.Asked) {
       return (yield* responses.remove(clientKey, id))
         ? HttpServerResponse.jsonUnsafe({ id, object: "response", deleted: true })
         : yield* notKept(id, "response_id")
@@ -75,10 +71,6 @@ export const OpenAiResponsesHttp = RawRoutes.layer(
     return { create: serve(openAiResponses, { prepare, answered }), get, remove }
   })
 )
-
-interface Params {
-  readonly id?: string
-}
 
 const notKept = (id: string, param: string): NotFound =>
   new NotFound({ message: `No response '${id}': only responses that were made with store: true are kept, for 30 days`, param })
