@@ -199,7 +199,7 @@ describe("LedgerStore", () => {
       yield* ledger.write([open(request(running, { at: start - 1 }))])
       const before = yield* ledger.usage({ groupBy: "provider" })
       assert.deepStrictEqual([yield* ledger.prune(start + 8, 5), yield* ledger.prune(start + 8, 5), yield* ledger.prune(start + 8, 5)], [5, 3, 0])
-      assert.deepStrictEqual((yield* ledger.requests({ limit: 100 })).map((row) => row.id), [running, ids[9], ids[8]])
+      assert.deepStrictEqual((yield* ledger.requests({ limit: 100 })).map((row) => row.id), [running, ...ids.slice(8).toReversed()])
       assert.deepStrictEqual(yield* sql`SELECT count(*) AS n FROM attempts`, [Object.assign(Object.create(null), { n: 2 })])
       assert.deepStrictEqual(yield* ledger.usage({ groupBy: "provider" }), before)
     }).pipe(Effect.provide(Store.layerTest)))
