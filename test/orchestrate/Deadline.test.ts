@@ -1,0 +1,45 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber } from "effect"
+import { within } from "../../src/orchestrate/Deadline.ts"
+
+const late = within(20, () => "late" as const)
+
+describe("a deadline", () => {
+  it.live("changes nothing for work that ends before it, well or not, at once or later", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* late(Effect.succeed(1)), 1)
+      assert.strictEqual(yield* within(10_000, () => "late")(Effect.as(Effect.sleep(1), 2)), 2)
+      assert.strictEqual(yield* Effect.flip(late(Effect.fail("broken"))), "broken")
+      assert.isTrue(Exit.hasDies(yield* Effect.exit(late(Effect.die("a defect")))))
+    }))
+
+  it.live("interrupts work that takes longer, and fails once that has ended", () =>
+    Effect.gen(function*() {
+      const told: Array<string> = []
+      const work = Effect.onInterrupt(Effect.never, () => Effect.andThen(Effect.sleep(20), Effect.sync(() => void told.push("ended"))))
+      const error = yield* Effect.flip(late(work))
+      assert.deepStrictEqual([...told, error], ["ended", "late"])
+    }))
+
+  it.live("waits for work that can't be interrupted", () =>
+    Effect.gen(function*() {
+      let ended = false
+      const work = Effect.uninterruptible(Effect.andThen(Effect.sleep(60), Effect.sync(() => void (ended = true))))
+      assert.strictEqual(yield* Effect.flip(late(work)), "late")
+      assert.isTrue(ended)
+    }))
+
+  it.live("goes with whoever waits: the work is interrupted, and has ended, with its caller", () =>
+    Effect.gen(function*() {
+      let ended = false
+      const work = Effect.onInterrupt(Effect.never, () => Effect.sync(() => void (ended = true)))
+      const fiber = yield* Effect.forkChild(within(10_000, () => "late")(work), { startImmediately: true })
+      yield* Fiber.interrupt(fiber)
+      assert.isTrue(ended)
+    }))
+
+  it.live("holds also where it is longer than any timer", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* within(Number.MAX_SAFE_INTEGER, () => "late")(Effect.as(Effect.sleep(5), "done")), "done")
+    }))
+})
