@@ -112,7 +112,7 @@ export class Attempts extends Context.Service<Attempts, {
             const admitted = Effect.mapErrorEager(admission.call(wanted), (error) =>
               error._tag === "ModelLimited" ? fromDrop(limitReached(model, error.message, error.retryAfterMs)) : error)
             return Effect.flatMapEager(admitted, (place) =>
-              Effect.ensuring(callPlaced(run, state, { ready, model, lane, place, reserved, startedAt, restore }), place.leave))
+              Effect.ensuring(Effect.suspend(() => callPlaced(run, state, { ready, model, lane, place, reserved, startedAt, restore })), place.leave))
           }))
 
       /** The same, once there is a place for it. */
