@@ -267,10 +267,11 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   let model: string | undefined
 
   const openChoice = (index: number): OpenChoice => {
+    const open = choices.get(index)
+    if (open !== undefined) return open
     const fresh = { parts: collector(), finish: undefined, stop: {}, logprobs: { content: [], refusal: [] }, callIds: [] }
-    const open = choices.get(index) ?? fresh
-    choices.set(index, open)
-    return open
+    choices.set(index, fresh)
+    return fresh
   }
 
   /** Deltas of the first choice are handed on; the others wait for the end. */
