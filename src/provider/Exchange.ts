@@ -219,8 +219,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   private take(): Buffer | undefined {
     if (this.held === 0) return undefined
-    const [first] = this.chunks
-    const bytes = this.chunks.length === 1 ? first : Buffer.concat(this.chunks)
+    const bytes = this.chunks.length === 1 ? this.chunks[0] : Buffer.concat(this.chunks)
     const wasPaused = this.held >= mostHeld
     this.chunks = []
     this.held = 0
@@ -240,7 +239,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return this.stop()
     }
     if (this.total > this.mostBytes) return this.fail({ why: "too_large" })
-    this.chunks.push(chunk)
+    if (this.held === 0) this.chunks = [chunk]
+    else this.chunks.push(chunk)
     this.held += chunk.length
     if (this.held >= mostHeld && this.wants !== "end") (this.decoder ?? this.controller)?.pause()
     this.tell()

@@ -37,6 +37,23 @@ describe("An exchange", () => {
       yield* Effect.promise(() => closed.promise).pipe(Effect.timeout("2 seconds"))
     }).pipe(Effect.scoped))
 
+  it.live("hands nothing on to who closes it by what it was handed", () =>
+    Effect.gen(function*() {
+      const answer = yield* exchange((_, response) => {
+        response.writeHead(200).write("x")
+        setTimeout(() => response.end("y"), 20)
+      })
+      yield* answer.head()
+      const received: Array<string> = []
+      const receive = (bytes: Buffer | undefined) => {
+        received.push(String(bytes))
+        answer.close()
+        return Effect.void
+      }
+      yield* Effect.timeoutOption(answer.each(receive, () => false), 100)
+      assert.deepStrictEqual(received, ["x"])
+    }).pipe(Effect.scoped))
+
   it.live("is not to blame for a defect of who receives it", () =>
     Effect.gen(function*() {
       const answer = yield* exchange((_, response) => void response.writeHead(200).write("x"))
