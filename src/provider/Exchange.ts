@@ -142,7 +142,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.state = "draining"
       this.total = 0
       this.controller?.resume()
-      setTimeout(() => this.stop(), leftover.withinMs).unref()
+      this.timer = setTimeout(() => this.stop(), leftover.withinMs).unref()
     } else this.stop()
   }
 
@@ -178,6 +178,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     this.bodyOver = true
+    if (this.state === "draining") clearTimeout(this.timer)
     if (this.decoder !== undefined && this.state === "open") this.decoder.end()
     else this.end()
   }
