@@ -24,7 +24,7 @@ import { StoreHealth } from "./account/StoreHealth.ts"
 import { UnauthenticatedRequests } from "./account/UnauthenticatedRequests.ts"
 import { AdminHttp } from "./http/admin/AdminHttp.ts"
 import { AnthropicMessagesHttp } from "./http/anthropic/AnthropicMessagesHttp.ts"
-import { Api, openapiPath, routes } from "./http/Api.ts"
+import { BuiltApi, routes } from "./http/Api.ts"
 import { AdminAuth, ClientAuth } from "./http/Authentication.ts"
 import { BodyLimit, mostRead } from "./http/BodyLimit.ts"
 import { ChatHttp } from "./http/chat/ChatHttp.ts"
@@ -80,11 +80,13 @@ const gracefulShutdownTimeout = "200 millis"
 /** Connections that may wait to be accepted: with node's own 511, a burst beyond it waits for seconds in its clients. The system's bound holds too. */
 const backlog = 4096
 
-const handlers = Layer.mergeAll(ChatHttp, OpenAiChatHttp, ModelListHttp, AnthropicMessagesHttp, OpenAiResponsesHttp, EmbeddingsHttp, AdminHttp, SystemHttp.SystemHttp)
+const doors = Layer.mergeAll(ChatHttp, OpenAiChatHttp, AnthropicMessagesHttp, OpenAiResponsesHttp, EmbeddingsHttp)
 
 const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer, Idempotent.layer)
 
-const api = HttpApiBuilder.layer(Api, { openapiPath }).pipe(Layer.provide(handlers), Layer.provide(middlewares))
+const others = HttpApiBuilder.layer(BuiltApi).pipe(Layer.provide(Layer.mergeAll(ModelListHttp, AdminHttp, SystemHttp.SystemHttp)))
+
+const api = Layer.merge(doors, others).pipe(Layer.provide(middlewares))
 
 const http = HttpRouter.serve(Layer.mergeAll(api, SystemHttp.docs, Front.layer(routes)), {
   disableLogger: true,

@@ -16,7 +16,7 @@ const usage = { ...Usages.zero, promptTokens: 120, completionTokens: 200 }
 const now = Date.now()
 
 const rowOf = (): RequestRow => ({
-  id: makeRequestId(now),
+  id: makeRequestId(Date.now()),
   at: now,
   event: "chat",
   endpoint: "/v1/chat",

@@ -122,7 +122,7 @@ const inProcess = async (): Promise<ReadonlyArray<Section>> => {
   const sections: Array<Section> = []
   if (only.has("ledger")) {
     const ledger = await measureLedger(quick ? 4000 : 20_000)
-    console.log("\nLedger: requests of four rows each, 64 at a time, waiting for their commits")
+    console.log("\nLedger: requests of three rows each, 64 at a time, waiting for their commits")
     console.table([{ "rows/s": Math.round(ledger.rowsPerSecond), "CPU µs/request": rounded(ledger.cpuPerRequest) }])
     sections.push({ figures: { ledger }, ratios: [], charts: [] })
   }

@@ -150,4 +150,4 @@ export const interleaved = async (
 
 /** Lets every subject compile and optimise what the load needs: 3,000 requests, or 200 streams, and 15 s at most. */
 export const warmUp = (bench: Bench, subjects: ReadonlyArray<Named<Running>>, load: Partial<Load>): Promise<unknown> =>
-  interleaved({ ...bench, rounds: 1 }, subjects, { connections: 16, ...load, requests: load.pieces === undefined ? 3000 : 200, seconds: 15 }, "warming up")
+  interleaved({ ...bench, rounds: 1 }, subjects, { connections: 16, ...load, requests: load.pieces === undefined ? 15_000 : 400, seconds: 20 }, "warming up")

@@ -4,6 +4,7 @@ import type { CallerRules } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
 import type { ClientKey } from "../domain/ClientKey.ts"
 import { allowsModel } from "../domain/ClientKey.ts"
+import { inOrder } from "../domain/Eager.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import type { BudgetExceeded, StoreUnavailable } from "../domain/RequestError.ts"
 import { TooManyRequests } from "../domain/RequestError.ts"
@@ -11,6 +12,7 @@ import type { Usage } from "../domain/Usage.ts"
 import { totalTokens } from "../domain/Usage.ts"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
+import type { Reservation } from "./Budgets.ts"
 import { Budgets } from "./Budgets.ts"
 import { ClientKeys } from "./ClientKeys.ts"
 import type { Claim, Shortage, Standing } from "./RateLimits.ts"
@@ -53,13 +55,13 @@ export interface Standings {
 }
 
 export class Admission extends Context.Service<Admission, {
-  /** Counts a client's request. */
+  /** Counts a client's request; done when called where no limit stands against it. */
   readonly request: (key: ClientKey | null) => Effect.Effect<void, TooManyRequests>
   /** undefined: no limit applies. */
   readonly standings: (key: ClientKey | null) => Effect.Effect<Standings | undefined>
   /** `tokensAt`: the estimate of what a call of that model takes, prompt and completion together. */
   readonly rules: (clientKey: string | null, tokensAt: (model: ModelCard) => number) => CallerRules
-  /** Takes a place for one upstream call, under every limit and budget that applies, or none. */
+  /** Takes a place for one upstream call, under every limit and budget that applies, or none. Done when called, if nothing must be read. */
   readonly call: (call: Call) => Effect.Effect<Place, ModelLimited | TooManyRequests | BudgetExceeded | StoreUnavailable>
 }>()("tokenhub/Admission") {
   static readonly layer: Layer.Layer<Admission, never, Budgets | ClientKeys | RateLimits | Settings> = Layer.effect(
@@ -93,29 +95,38 @@ export class Admission extends Context.Service<Admission, {
         return Effect.andThen(Metrics.rateLimited({ of, unit }), Effect.fail(error))
       }
 
-      const tightest = Effect.fnUntraced(function*(claims: ReadonlyArray<Claim>) {
-        let least: Standing | undefined
-        for (const { bucket, perMinute } of claims) {
-          const standing = yield* limits.standing(bucket, perMinute)
-          if (least === undefined || standing.remaining < least.remaining) least = standing
+      /** The standing of the limit that is reached first. Done when called, as the limits are. */
+      const tightest = (claims: ReadonlyArray<Claim>): Effect.Effect<Standing | undefined> =>
+        claims.reduce<Effect.Effect<Standing | undefined>>((tightest, { bucket, perMinute }) =>
+          Effect.flatMapEager(tightest, (least) =>
+            Effect.mapEager(limits.standing(bucket, perMinute), (standing) =>
+              least === undefined || standing.remaining < least.remaining ? standing : least)), Effect.succeed(undefined))
+
+      const placeOf = (counted: ReadonlyArray<LimitClaim>, reservation: Reservation): Place => {
+        let settled = false
+        const end = (back: ReadonlyArray<Claim>, cost: NanoDollars) => {
+          settled = true
+          return inOrder(() => limits.give(back), () => reservation.settle(cost))
         }
-        return least
-      })
+        return {
+          settle: (usage, cost) => (settled ? Effect.void : end(counted.filter(isTokens).map(tooMuch(totalTokens(usage))), cost)),
+          leave: Effect.suspend(() => (settled ? Effect.void : end(counted.map(taken), 0n)))
+        }
+      }
 
       return Admission.of({
-        request: (key) =>
-          Effect.suspend(() => {
-            const claims = requestClaims(key)
-            if (claims.length === 0) return Effect.void
-            return Effect.flatMap(limits.take(claims), (shortage) =>
-              shortage === undefined ? Effect.void : Effect.catchTag(refuse(shortage), "ModelLimited", Effect.die))
-          }),
-        standings: Effect.fnUntraced(function*(key) {
+        request: (key) => {
+          const claims = requestClaims(key)
+          if (claims.length === 0) return Effect.void
+          return Effect.flatMapEager(limits.take(claims), (shortage) =>
+            shortage === undefined ? Effect.void : Effect.catchTag(refuse(shortage), "ModelLimited", Effect.die))
+        },
+        standings: (key) => {
           const [requests, tokens] = [requestClaims(key), tokenClaims(key, 0)]
           return requests.length + tokens.length === 0
-            ? undefined
-            : { requests: yield* tightest(requests), tokens: yield* tightest(tokens) }
-        }),
+            ? Effect.succeed(undefined)
+            : Effect.flatMapEager(tightest(requests), (requests) => Effect.mapEager(tightest(tokens), (tokens) => ({ requests, tokens })))
+        },
         rules: (clientKey, tokensAt) => {
           const key = keyOf(clientKey)
           return {
@@ -127,22 +138,15 @@ export class Admission extends Context.Service<Admission, {
             }
           }
         },
-        call: Effect.fnUntraced(function*({ at, clientKey, model, most, tokens }: Call) {
+        call: ({ at, clientKey, model, most, tokens }) => {
           const key = keyOf(clientKey)
           const counted = [...tokenClaims(key, tokens), ...modelClaims(model, tokens)]
-          const shortage = counted.length === 0 ? undefined : yield* limits.take(counted)
-          if (shortage !== undefined) return yield* refuse(shortage)
-          const reservation = yield* Effect.tapError(budgets.reserve({ key, most, at }), () => limits.give(counted.map(taken)))
-          let settled = false
-          const end = (back: ReadonlyArray<Claim>, cost: NanoDollars) => {
-            settled = true
-            return Effect.andThen(limits.give(back), reservation.settle(cost))
-          }
-          return {
-            settle: (usage, cost) => (settled ? Effect.void : end(counted.filter(isTokens).map(tooMuch(totalTokens(usage))), cost)),
-            leave: Effect.suspend(() => (settled ? Effect.void : end(counted.map(taken), 0n)))
-          }
-        })
+          return Effect.flatMapEager(limits.take(counted), (shortage): ReturnType<Admission["Service"]["call"]> =>
+            shortage !== undefined ? refuse(shortage) : Effect.matchCauseEffectEager(budgets.reserve({ key, most, at }), {
+              onFailure: (cause) => Effect.andThen(limits.give(counted.map(taken)), Effect.failCause(cause)),
+              onSuccess: (reservation) => Effect.succeed(placeOf(counted, reservation))
+            }))
+        }
       })
     })
   )

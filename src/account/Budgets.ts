@@ -43,7 +43,7 @@ export interface Spend {
 export class Budgets extends Context.Service<Budgets, {
   /** Whether a budget has to pay this caller's calls. */
   readonly applies: (key: ClientKey | null) => boolean
-  /** Reserves the most that a call can cost of every budget that has to pay it, or nothing. */
+  /** Reserves the most that a call can cost of every budget that has to pay it, or nothing. Done when called, if they are known. */
   readonly reserve: (spend: Spend) => Effect.Effect<Reservation, BudgetExceeded | StoreUnavailable>
   /** What a key's budget has paid in the period of this moment; undefined: it has none. */
   readonly standing: (key: ClientKey, at: number) => Effect.Effect<BudgetStanding | undefined, StoreUnavailable>
@@ -149,32 +149,31 @@ export class Budgets extends Context.Service<Budgets, {
         })
 
       /** The accounts that pay, all of one moment: while one is read, another may make room for another period's. */
-      const payersOf = (key: ClientKey | null, at: number): Effect.Effect<ReadonlyArray<Account>, StoreUnavailable> =>
-        Effect.suspend(() => {
-          const wanted = budgetsOf(key)
-          const payers = wanted.flatMap(({ budget, owner }) => known(owner, budget, windowOf(budget.period, at)) ?? [])
-          return payers.length === wanted.length
-            ? Effect.succeed(payers)
-            : Effect.andThen(Effect.forEach(wanted, ({ budget, owner }) => account(owner, budget, at)), payersOf(key, at))
-        })
+      const payersOf = (key: ClientKey | null, at: number): Effect.Effect<ReadonlyArray<Account>, StoreUnavailable> => {
+        const wanted = budgetsOf(key)
+        const payers = wanted.flatMap(({ budget, owner }) => known(owner, budget, windowOf(budget.period, at)) ?? [])
+        return payers.length === wanted.length
+          ? Effect.succeed(payers)
+          : Effect.flatMap(Effect.forEach(wanted, ({ budget, owner }) => account(owner, budget, at)), () => payersOf(key, at))
+      }
 
-      const reserve = Effect.fnUntraced(function*({ at, key, most }: Spend) {
-        const payers = yield* payersOf(key, at)
-        const broke = payers.find(({ budget, reserved, spent }) => most > 0n && spent + reserved + most > budget.amount)
-        if (broke !== undefined) return yield* refuse(broke, most)
-        for (const payer of payers) payer.reserved += most
-        let settled = false
-        return {
-          settle: (cost: NanoDollars) => {
-            if (settled) return Effect.void
-            settled = true
-            for (const payer of payers) payer.reserved -= most
-            const own = key === null ? Effect.void : book(key.id, at, cost)
-            const all = book(everyone, at, cost)
-            return own === Effect.void ? all : Effect.andThen(own, all)
-          }
-        }
-      })
+      const reserve = ({ at, key, most }: Spend): Effect.Effect<Reservation, BudgetExceeded | StoreUnavailable> =>
+        Effect.flatMapEager(payersOf(key, at), (payers) => {
+          const broke = payers.find(({ budget, reserved, spent }) => most > 0n && spent + reserved + most > budget.amount)
+          if (broke !== undefined) return refuse(broke, most)
+          for (const payer of payers) payer.reserved += most
+          let settled = false
+          return Effect.succeed({
+            settle: (cost: NanoDollars) => {
+              if (settled) return Effect.void
+              settled = true
+              for (const payer of payers) payer.reserved -= most
+              const own = key === null ? Effect.void : book(key.id, at, cost)
+              const all = book(everyone, at, cost)
+              return own === Effect.void ? all : Effect.andThen(own, all)
+            }
+          })
+        })
 
       return Budgets.of({
         applies,

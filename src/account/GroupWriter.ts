@@ -176,11 +176,9 @@ export const make = Effect.fnUntraced(function*<W>(
 
   /** Takes a group of what is due out of the queues. */
   const nextGroup = (): ReadonlyArray<Entry<W>> => {
-    const waiting = commits.slice(0, groupSize)
-    commits = commits.slice(groupSize)
-    const rest = due === "everything" ? queue.slice(0, groupSize - waiting.length) : []
-    if (rest.length > 0) queue = queue.slice(rest.length)
-    return [...waiting, ...rest].filter((entry) => !entry.cancelled)
+    const group = commits.splice(0, groupSize)
+    if (due === "everything") group.push(...queue.splice(0, groupSize - group.length))
+    return group.filter((entry) => !entry.cancelled)
   }
 
   /** Writes one group; false if something of it is left. */

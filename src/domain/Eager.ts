@@ -11,3 +11,7 @@ export const forEachEager = <A, E, R>(items: ReadonlyArray<A>, f: (item: A) => E
   }
   return Effect.void
 }
+
+/** Runs steps one after the other, each made when its turn comes; what is done when it is made spends no step of a fiber. */
+export const inOrder = <E, R>(...steps: ReadonlyArray<() => Effect.Effect<void, E, R>>): Effect.Effect<void, E, R> =>
+  forEachEager(steps, (step) => step())

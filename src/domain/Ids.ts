@@ -30,17 +30,23 @@ export type ClientKeyId = typeof ClientKeyId.Type
 
 const alphabet = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
+const timePart = (now: number): string => {
+  let time = ""
+  for (let i = 0, rest = now; i < 10; i++, rest = Math.floor(rest / 32)) time = alphabet[rest % 32] + time
+  return time
+}
+
 /**
  * A ULID (github.com/ulid/spec): 48 bits of time in milliseconds and 80 random bits, 26 Crockford base32 characters.
  * `now` is Unix time in milliseconds.
  */
 export const ulid = (now: number): string => {
-  let time = ""
-  for (let i = 0, rest = now; i < 10; i++, rest = Math.floor(rest / 32)) time = alphabet[rest % 32] + time
   let tail = ""
   for (let i = 0; i < 16; i++) tail += alphabet[randomByte() & 31]
-  return time + tail
+  return timePart(now) + tail
 }
+
+const latestTime = 2 ** 48 - 1
 
 /** A system call for random bytes costs as much for four thousand of them as for one. */
 const pool = new Uint8Array(4096)
@@ -55,4 +61,8 @@ const randomByte = (): number => {
 }
 
 export const makeRequestId = (now: number): RequestId => RequestId.make(`req_${ulid(now)}`)
+
+/** Sorts before all ids that were made from then on, and after all that were made before; Unix milliseconds. */
+export const requestIdsFrom = (time: number): string => `req_${timePart(Math.min(Math.max(0, Math.ceil(time)), latestTime))}`
+
 export const makeClientKeyId = (now: number): ClientKeyId => ClientKeyId.make(`key_${ulid(now)}`)

@@ -15,6 +15,9 @@ import * as RouteTable from "./RouteTable.ts"
 import * as RunOptionsApi from "./RunOptionsApi.ts"
 import { SystemApi } from "./system/SystemApi.ts"
 
+/** The groups that HttpApiBuilder serves; the doors' are raw routes. */
+export const BuiltApi = HttpApi.make("tokenhub").add(ModelListApi).add(SystemApi).add(...adminGroups).middleware(Route)
+
 export const Api = HttpApi.make("tokenhub")
   .add(ChatApi)
   .add(AnthropicMessagesApi)

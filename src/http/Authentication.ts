@@ -1,7 +1,7 @@
 /** Who may call what (API.md): client keys open `/v1`, the admin password opens `/admin`, neither opens the other. */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Redacted, Types } from "effect"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Result } from "effect"
 import type { HttpServerResponse } from "effect/http"
 import { HttpServerRequest } from "effect/http"
 import { HttpApiMiddleware, HttpApiSecurity } from "effect/http-api"
@@ -46,15 +46,17 @@ interface Incoming {
 }
 
 /** Which of two Authorization headers counts would be anyone's guess, a proxy's other than TokenHub's. */
+const incomingOf = (context: Context.Context<HttpServerRequest.HttpServerRequest>): Result.Result<Incoming, InvalidRequest> => {
+  const request = Context.get(context, HttpServerRequest.HttpServerRequest)
+  const facts = Context.get(context, RequestContext)
+  const { rawHeaders } = NodeHttpServerRequest.toIncomingMessage(request)
+  return Credentials.countOf("authorization", rawHeaders) > 1
+    ? Result.fail(new InvalidRequest({ message: "The request has more than one Authorization header", code: "duplicate_authorization" }))
+    : Result.succeed({ facts, headers: request.headers, rawHeaders })
+}
+
 export const incoming: Effect.Effect<Incoming, InvalidRequest, HttpServerRequest.HttpServerRequest> = Effect.contextWith(
-  (context: Context.Context<HttpServerRequest.HttpServerRequest>) => {
-    const request = Context.get(context, HttpServerRequest.HttpServerRequest)
-    const facts = Context.get(context, RequestContext)
-    const { rawHeaders } = NodeHttpServerRequest.toIncomingMessage(request)
-    return Credentials.countOf("authorization", rawHeaders) > 1
-      ? Effect.fail(new InvalidRequest({ message: "The request has more than one Authorization header", code: "duplicate_authorization" }))
-      : Effect.succeed({ facts, headers: request.headers, rawHeaders })
-  }
+  (context: Context.Context<HttpServerRequest.HttpServerRequest>) => Effect.fromResult(incomingOf(context))
 )
 
 const keyHint = "Make a client key with POST /admin/keys and send it as `Authorization: Bearer th_…`"
@@ -71,15 +73,15 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
       const refuse = yield* refusing("client")
 
       /** The caller's key, or null where none is needed. */
-      const identify = ({ facts, headers, rawHeaders }: Incoming): Effect.Effect<ClientKey | null, Unauthenticated> => {
+      const identify = ({ facts, headers, rawHeaders }: Incoming): Result.Result<ClientKey | null, Unauthenticated> => {
         const credential = Credentials.clientCredentialOf(headers)
         const key = credential === undefined ? undefined : keys.find(credential)
-        if (key !== undefined) return Effect.succeed(key)
-        if (clientAuth === "off") return Effect.succeed(null)
+        if (key !== undefined) return Result.succeed(key)
+        if (clientAuth === "off") return Result.succeed(null)
         const open = clientAuth === "auto" && !keys.existed()
-        if (open && Credentials.isLocal(facts.remoteAddress, headers, rawHeaders)) return Effect.succeed(null)
+        if (open && Credentials.isLocal(facts.remoteAddress, headers, rawHeaders)) return Result.succeed(null)
         const missing = credential === undefined
-        return Effect.fail(
+        return Result.fail(
           new Unauthenticated({
             missing,
             ...(open ? { hint: `${missing ? "A credential is missing" : "The credential is wrong"}. ${keyHint}` } : {})
@@ -98,22 +100,28 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
 
       /** Says in the answer's headers what is left of the limits. */
       const withStandings = <R>(key: ClientKey | null, facts: RequestFacts, answered: Served<R>) =>
-        Effect.tap(answered, Effect.map(admission.standings(key), (standings) => standings && addLimits(facts.headers, standings)))
+        Effect.flatMap(answered, (response) =>
+          Effect.mapEager(admission.standings(key), (standings) => {
+            if (standings !== undefined) addLimits(facts.headers, standings)
+            return response
+          }))
 
       const authenticate = (served: Served<Caller>, { endpoint }: { readonly endpoint: { readonly path: string } }) => {
         const scope = scopeOf(endpoint.path)
-        const identified = Effect.flatMap(incoming, (request) =>
-          Effect.map(identify(request), (key) => {
-            request.facts.caller = { scope: "client", clientKey: key?.id ?? null }
-            return { key, facts: request.facts }
-          }))
-        return Effect.matchEffect(identified, {
-          onFailure: refuse,
-          onSuccess: ({ facts, key }) =>
-            withStandings(key, facts, Effect.matchEffect(check(key, scope), {
-              onFailure: ErrorEnvelope.respond,
-              onSuccess: () => Effect.provideService(served, Caller, { clientKey: key?.id ?? null, allows: (model) => allowsModel(key, model) })
-            }))
+        return Effect.contextWith((context: Context.Context<HttpServerRequest.HttpServerRequest>) => {
+          const request = incomingOf(context)
+          if (Result.isFailure(request)) return refuse(request.failure)
+          const identified = identify(request.success)
+          if (Result.isFailure(identified)) return refuse(identified.failure)
+          const { facts } = request.success
+          const key = identified.success
+          const clientKey = key?.id ?? null
+          facts.caller = { scope: "client", clientKey }
+          const checked = check(key, scope)
+          const answered = Effect.provideService(served, Caller, { clientKey, allows: (model) => allowsModel(key, model) })
+          return withStandings(key, facts, checked === Effect.void
+            ? answered
+            : Effect.matchEffect(checked, { onFailure: ErrorEnvelope.respond, onSuccess: () => answered }))
         })
       }
 

@@ -14,7 +14,7 @@ import { Orchestrator } from "../orchestrate/Orchestrator.ts"
 import type { RunRequest, RunResult } from "../orchestrate/Run.ts"
 import { Router } from "../route/Router.ts"
 import { Settings } from "../Settings.ts"
-import { Caller } from "./Authentication.ts"
+import { addHeaders } from "./AnswerHeaders.ts"
 import { readJson, tooLarge } from "./BodyLimit.ts"
 import type { AnswerFacts, Door, Json } from "./Door.ts"
 import * as DoorStream from "./DoorStream.ts"
@@ -22,7 +22,7 @@ import { Drain } from "./Drain.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import * as EventStream from "./EventStream.ts"
 import { isRecord, schemaFields } from "./Json.ts"
-import { RequestContext } from "./RequestContext.ts"
+import type { Asked } from "./RawRoutes.ts"
 import * as RunHttp from "./RunHttp.ts"
 import * as RunOptions from "./RunOptions.ts"
 
@@ -40,7 +40,7 @@ export interface Hooks {
 /** Rounds of refinement in a mode that has any: clients of these doors see the final answer only. */
 const defaultRefinements = 1
 
-/** Makes handlers: `handlers.handleRaw("completions", serve(openAiChat))`. */
+/** Makes handlers: `{ completions: serve(openAiChat) }`. */
 export const make = Effect.gen(function*() {
   const drain = yield* Drain
   const modes = yield* Modes
@@ -99,11 +99,9 @@ export const make = Effect.gen(function*() {
     })
 
   return (door: Door, { answered, prepare }: Hooks = {}) =>
-  ({ request }: { readonly request: Request }): Effect.Effect<Response, never, Caller | Scope.Scope> =>
+  ({ caller, facts: context, request }: Asked): Effect.Effect<Response, never, Scope.Scope> =>
     Effect.gen(function*() {
-      const caller = yield* Caller
       const { clientKey } = caller
-      const context = yield* RequestContext
       const { body, call, options: { dropUnsupported, events, ...options } } = yield* read(door, request, clientKey, prepare)
       yield* RunHttp.checkNames(router, caller, options)
       const facts: AnswerFacts = {
@@ -132,6 +130,6 @@ const answerOf = (door: Door, result: RunResult, facts: AnswerFacts, body: Json)
   const headers = RunHttp.headersOf(result)
   const { native } = result.completion
   return native?.protocol === door.protocol
-    ? HttpServerResponse.uint8Array(native.body, { contentType: "application/json", headers })
-    : HttpServerResponse.jsonUnsafe(door.answer(result, facts, body), { headers })
+    ? addHeaders(HttpServerResponse.uint8Array(native.body, { contentType: "application/json" }), headers)
+    : addHeaders(HttpServerResponse.jsonUnsafe(door.answer(result, facts, body)), headers)
 }

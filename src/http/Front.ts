@@ -4,7 +4,7 @@
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Types } from "effect"
-import { Cause, Clock, Effect, Exit, Scope } from "effect"
+import { Cause, Clock, Context, Effect, Exit, Scope } from "effect"
 import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Ledger } from "../account/Ledger.ts"
 import { makeRequestId } from "../domain/Ids.ts"
@@ -95,8 +95,8 @@ export const layer = (routes: RouteTable) =>
         Types.unhandled,
         HttpServerRequest.HttpServerRequest | Scope.Scope
       > =>
-        Effect.gen(function*() {
-          const request = yield* HttpServerRequest.HttpServerRequest
+        Effect.contextWith((context: Context.Context<HttpServerRequest.HttpServerRequest | Scope.Scope>) => {
+          const request = Context.get(context, HttpServerRequest.HttpServerRequest)
           const startedAt = clock.currentTimeMillisUnsafe()
           const began = clock.monotonicTimeNanosUnsafe()
           const id = makeRequestId(startedAt)
@@ -109,25 +109,26 @@ export const layer = (routes: RouteTable) =>
             caller: undefined,
             errorCode: null,
             taken: false,
+            told: false,
             // The second is the one that Anthropic's SDK reads.
             headers: { "x-request-id": id, "request-id": id }
           }
           const full = noRoom(request.url)
           const refused = full === undefined ? hostMissing(request) : refusals[full]
-          if (full !== undefined) yield* Metrics.shed(full)
+          const served = refused === undefined ? Effect.flatMapEager(myTurn(), () => answered(app, request, routes)) : ErrorEnvelope.respond(refused)
           let status = clientClosedRequest
           drain.enter()
-          yield* Scope.addFinalizerExit(yield* Scope.Scope, (exit) => {
+          const noted = Scope.addFinalizerExit(Context.get(context, Scope.Scope), (exit) => {
             drain.leave()
             const left = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
             return finish(request, facts, left ? clientClosedRequest : status, clock.monotonicTimeNanosUnsafe() - began)
           })
-
-          const served = refused === undefined ? Effect.andThen(myTurn, answered(app, request, routes)) : ErrorEnvelope.respond(refused)
-          const response = yield* Effect.provideService(served, RequestContext, facts)
-          status = response.status
-          facts.endpoint ??= status < 400 ? routes.match(pathOf(request.url))?.pattern : undefined
-          return HttpServerResponse.setHeaders(response, facts.headers)
+          const begun = full === undefined ? noted : Effect.andThen(noted, Metrics.shed(full))
+          return Effect.andThen(begun, Effect.map(Effect.provideService(served, RequestContext, facts), (response) => {
+            status = response.status
+            facts.endpoint ??= status < 400 ? routes.match(pathOf(request.url))?.pattern : undefined
+            return facts.told ? response : HttpServerResponse.setHeaders(response, facts.headers)
+          }))
         })
     }),
     { global: true }

@@ -4,7 +4,7 @@
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Scope, Types } from "effect"
-import { Deferred, Effect, Exit, Layer, Stream } from "effect"
+import { Context, Deferred, Effect, Exit, Layer, Stream } from "effect"
 import { HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiMiddleware } from "effect/http-api"
 import type { Begun, Claim, KeptAnswer } from "../account/Idempotency.ts"
@@ -121,7 +121,8 @@ export class Idempotent extends HttpApiMiddleware.Service<Idempotent, { requires
         })
 
       return Idempotent.of((served, { endpoint }) =>
-        Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+        Effect.contextWith((context: Context.Context<HttpServerRequest.HttpServerRequest>) => {
+          const request = Context.get(context, HttpServerRequest.HttpServerRequest)
           const key = request.headers["idempotency-key"]
           return key === undefined ? served : once(served, request, key, endpoint.path)
         }))

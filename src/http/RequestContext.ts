@@ -27,6 +27,8 @@ export interface RequestFacts {
   taken: boolean
   /** What the answer's headers say besides its own: they are set once, when it leaves. */
   readonly headers: { [name: string]: string }
+  /** True where they stand in the answer already. */
+  told: boolean
 }
 
 /** Provided for every request by the outermost middleware (`Front`); the default is for code that runs outside of any. */

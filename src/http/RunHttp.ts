@@ -28,10 +28,10 @@ export const checkNames = (
   const check = (name: string | undefined, param: string): Effect.Effect<void, ModelNotFound | Forbidden> =>
     name === undefined
       ? Effect.void
-      : Effect.matchEffect(router.exact(name), {
-        onFailure: ({ model, near }) => Effect.fail(new ModelNotFound({ model, near, param })),
-        onSuccess: (card) => (caller.allows(card) ? Effect.void : Effect.fail(notAllowed(name, param)))
-      })
+      : Effect.flatMapEager(
+        Effect.mapErrorEager(router.exact(name), ({ model, near }) => new ModelNotFound({ model, near, param })),
+        (card) => (caller.allows(card) ? Effect.void : Effect.fail(notAllowed(name, param)))
+      )
   const own = check(model, "model")
   if (options.planner === undefined && options.critic === undefined) return own
   return Effect.andThen(own, Effect.andThen(check(options.planner, params.planner), check(options.critic, params.critic)))

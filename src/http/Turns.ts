@@ -4,8 +4,11 @@
  */
 import { Effect } from "effect"
 
-/** Returns once a request may begin: at once for the first `most` of a turn, for later ones in their order in the turns that follow. */
-export const make = (most: number): Effect.Effect<void> => {
+/**
+ * What each request asks for, and may begin once it returns: at once for the first `most` of a turn, then done when called; for
+ * later ones in their order in the turns that follow.
+ */
+export const make = (most: number): () => Effect.Effect<void> => {
   const waiting = new Set<() => void>()
   let begun = 0
   const nextTurn = () => {
@@ -23,10 +26,10 @@ export const make = (most: number): Effect.Effect<void> => {
     waiting.add(begin)
     return Effect.sync(() => void waiting.delete(begin))
   })
-  return Effect.suspend(() => {
+  return () => {
     if (begun === 0) setImmediate(nextTurn)
     if (begun === most || waiting.size > 0) return wait
     begun++
     return Effect.void
-  })
+  }
 }

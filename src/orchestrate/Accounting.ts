@@ -1,5 +1,6 @@
 /** A client's request on the ledger: opened with its first call, settled however it ends; and its deadline. */
-import { Clock, Effect, Exit, Option } from "effect"
+import type { Clock } from "effect"
+import { Effect, Exit, Option } from "effect"
 import type { Ledger, RequestRow } from "../account/Ledger.ts"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
@@ -10,6 +11,7 @@ import { DeadlineExceeded } from "../domain/RequestError.ts"
 import * as Usages from "../domain/Usage.ts"
 import type { Settings } from "../Settings.ts"
 import type { RunRecord } from "./Attempts.ts"
+import { within } from "./Deadline.ts"
 import type { EmbedRequest } from "./Run.ts"
 
 /** How a failure will look to the client: the HTTP status and the error's code, for the ledger. */
@@ -29,13 +31,9 @@ interface Answered {
 }
 
 /** Runs what needs a record of its calls; fails with `DeadlineExceeded` when the request's deadline passes. */
-export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings["Service"]) =>
-  Effect.fnUntraced(function*<A extends Answered>(
-    request: Opening,
-    describe: Describe,
-    work: (record: RunRecord) => Effect.Effect<A, RequestError>
-  ) {
-    const clock = yield* Clock.Clock
+export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings["Service"], clock: Clock.Clock) =>
+<A extends Answered>(request: Opening, describe: Describe, work: (record: RunRecord) => Effect.Effect<A, RequestError>): Effect.Effect<A, RequestError> =>
+  Effect.suspend(() => {
     const startedAt = clock.currentTimeMillisUnsafe()
     const began = clock.monotonicTimeNanosUnsafe()
     const deadlineMs = Math.min(request.deadlineMs ?? wholeRunTimeoutMs, wholeRunTimeoutMs)
@@ -59,8 +57,8 @@ export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings[
     }
 
     const { cut } = request
-    return yield* (cut === undefined ? work(record) : Effect.raceFirst(work(record), cut)).pipe(
-      Effect.timeoutOrElse({ duration: deadlineMs, orElse: () => Effect.fail(new DeadlineExceeded({ deadlineMs })) }),
+    return (cut === undefined ? work(record) : Effect.raceFirst(work(record), cut)).pipe(
+      within(deadlineMs, () => new DeadlineExceeded({ deadlineMs })),
       Effect.onExit((exit) => ledger.settle(settledRow(row, exit, calls, Math.round(elapsedMs()), describe)))
     )
   })

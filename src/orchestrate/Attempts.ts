@@ -8,6 +8,7 @@ import type { Attempt, Outcome } from "../domain/Attempt.ts"
 import type { Drop, DropReason } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Delta } from "../domain/Chat.ts"
+import { inOrder } from "../domain/Eager.ts"
 import type { EmbeddingRequest } from "../domain/Embedding.ts"
 import type { ModelName } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
@@ -20,6 +21,7 @@ import type { RequestError } from "../domain/RequestError.ts"
 import { AllCoolingDown, BudgetExceeded, ContextLengthExceeded, NoCandidate, notAllowed, UpstreamFailed, VaultLocked } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
 import * as Usages from "../domain/Usage.ts"
+import type { ReadyProvider } from "../provider/ProviderRegistry.ts"
 import { ProviderRegistry } from "../provider/ProviderRegistry.ts"
 import { HealthBoard } from "../route/HealthBoard.ts"
 import { defaultOutputTokens } from "../route/Ranking.ts"
@@ -97,90 +99,107 @@ export class Attempts extends Context.Service<Attempts, {
       const monotonicMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
       /** One call to one model: opened on the ledger, made, settled, whatever happens to it. */
-      const callOnce = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard, lane: Hedging.Lane = Hedging.alone) =>
+      const callOnce = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard, lane: Hedging.Lane = Hedging.alone): Effect.Effect<Answered<A>, ProviderError | RequestError> =>
         Effect.uninterruptibleMask((restore) =>
-          Effect.gen(function*() {
-            const ready = yield* providers.ready(model.provider)
-            const maxTokens = state.asking.need.maxTokens ?? model.maxOutputTokens ?? model.contextSize
-            const reserved = ceilingOf(model.price, state.asking.mostPromptTokens, Math.min(maxTokens, model.contextSize))
-            yield* affordable(run, state, model, reserved)
+          Effect.flatMapEager(providers.ready(model.provider), (ready) => {
+            const { need, mostPromptTokens } = state.asking
+            const maxTokens = need.maxTokens ?? model.maxOutputTokens ?? model.contextSize
+            const reserved = ceilingOf(model.price, mostPromptTokens, Math.min(maxTokens, model.contextSize))
+            const unpayable = overspent(run, state, model, reserved)
+            if (unpayable !== undefined) return Effect.fail(unpayable)
             const startedAt = clock.currentTimeMillisUnsafe()
             const wanted = { clientKey: run.clientKey, model, tokens: tokensAt(state.asking)(model), most: reserved, at: startedAt }
-            const place = yield* Effect.catchTag(admission.call(wanted), "ModelLimited", ({ message, retryAfterMs }) =>
-              Effect.fail(fromDrop(limitReached(model, message, retryAfterMs))))
-            const placed = Effect.gen(function*() {
-              if (!(yield* health.admit(model))) return yield* fromDrop(router.obstacle(model, state.asking.need) ?? busyProbe(model))
-              const began = monotonicMs()
-              const opened: Attempt = {
-                index: run.attempts.length,
-                step: state.call.step,
-                model: model.name,
-                provider: model.provider,
-                outcome: "unknown",
-                startedAt,
-                durationMs: 0,
-                usage: Usages.zero,
-                cost: 0n
-              }
-              // A probe that was not made: the circuit stays half open, and the next call may be it.
-              yield* Effect.onError(ledger.open(run.opening(model, reserved), opened, reserved), () =>
-                health.record(model, { ok: false, breaks: false, coolDownMs: 0, durationMs: 0 }))
-              if (!state.called) yield* retryBudget.first
-              state.called = true
-              run.keep(opened)
-              state.running += reserved
+            const admitted = Effect.mapErrorEager(admission.call(wanted), (error) =>
+              error._tag === "ModelLimited" ? fromDrop(limitReached(model, error.message, error.retryAfterMs)) : error)
+            return Effect.flatMapEager(admitted, (place) =>
+              Effect.ensuring(callPlaced(run, state, { ready, model, lane, place, reserved, startedAt, restore }), place.leave))
+          }))
 
-              const progress: Progress = { characters: 0, firstTokenMs: undefined }
-              const tell = Hedging.telling(state.call.sink, lane, {
-                model,
-                promptTokens: state.asking.need.promptTokens,
-                onShown: () => {
-                  state.committed = true
-                  state.model = model
-                }
-              })
-              const onDelta = (delta: Delta) => {
-                progress.firstTokenMs ??= monotonicMs() - began
-                progress.characters += lengthOf(delta)
-                return tell.delta(delta)
-              }
-              // Whoever is told may be a client that reads slowly: that too ends with the call.
-              const asked = Effect.andThen(Effect.andThen(tell.left, lane.left), state.asking.ask(ready, model, { onDelta, onFrame: tell.frame }))
-              const exit = yield* Effect.exit(restore(asked))
-              state.running -= reserved
-              const settled = settledAttempt(opened, exit, model, state.asking.promptTokens, progress, monotonicMs() - began)
-              yield* settle(run, settled, exit, model, place)
-              if (exit._tag === "Failure") return yield* failureOf(exit) ?? Effect.failCause(exit.cause)
-              if (!settled.usage.estimated) yield* router.learn(model, state.asking.promptTokens, settled.usage)
-              return (yield* restore(tell.whole)) ? { answer: exit.value, model } : yield* restore(Effect.never)
-            })
-            return yield* Effect.ensuring(placed, place.leave)
-          })
-        )
-
-      /** Tells everyone who keeps account of a call how it ended. */
-      const settle = (run: RunRecord, settled: Attempt, exit: Exit.Exit<unknown, ProviderError>, model: ModelCard, place: Place) =>
-        Effect.gen(function*() {
-          const { cost, durationMs, outcome, timeToFirstTokenMs, usage } = settled
-          const error = failureOf(exit)
-          run.keep(settled)
-          yield* ledger.settleAttempt(run.id, settled, run)
-          yield* place.settle(usage, cost)
-          yield* Metrics.modelCalled({
+      /** The same, once there is a place for it. */
+      const callPlaced = <A extends Answer>(
+        run: RunRecord,
+        state: State<A>,
+        { lane, model, place, ready, reserved, restore, startedAt }: PlacedCall
+      ): Effect.Effect<Answered<A>, ProviderError | RequestError> =>
+        Effect.flatMapEager(health.admit(model), (admitted) => {
+          const { ask, need, promptTokens } = state.asking
+          if (!admitted) return Effect.fail(fromDrop(router.obstacle(model, need) ?? busyProbe(model)))
+          const began = monotonicMs()
+          const opened: Attempt = {
+            index: run.attempts.length,
+            step: state.call.step,
             model: model.name,
             provider: model.provider,
-            outcome,
-            seconds: durationMs / 1000,
-            timeToFirstTokenSeconds: timeToFirstTokenMs === undefined ? undefined : timeToFirstTokenMs / 1000,
-            usage,
-            cost
+            outcome: "unknown",
+            startedAt,
+            durationMs: 0,
+            usage: Usages.zero,
+            cost: 0n
+          }
+
+          const called = Effect.suspend(() => {
+            if (!state.called) retryBudget.first()
+            state.called = true
+            run.keep(opened)
+            state.running += reserved
+            const progress: Progress = { characters: 0, firstTokenMs: undefined }
+            const tell = Hedging.telling(state.call.sink, lane, {
+              model,
+              promptTokens: need.promptTokens,
+              onShown: () => {
+                state.committed = true
+                state.model = model
+              }
+            })
+            const onDelta = (delta: Delta) => {
+              progress.firstTokenMs ??= monotonicMs() - began
+              progress.characters += lengthOf(delta)
+              return tell.delta(delta)
+            }
+            // Whoever is told may be a client that reads slowly: that too ends with the call.
+            const asked = Effect.flatMapEager(inOrder(() => tell.left, () => lane.left), () => ask(ready, model, { onDelta, onFrame: tell.frame }))
+            return Effect.flatMap(Effect.exit(restore(asked)), (exit) => {
+              state.running -= reserved
+              const settled = settledAttempt(opened, exit, model, promptTokens, progress, monotonicMs() - began)
+              return Effect.flatMapEager(settle(run, settled, exit, model, place), () => {
+                if (exit._tag === "Failure") return failureOf(exit) ?? Effect.failCause(exit.cause)
+                return Effect.flatMapEager(settled.usage.estimated ? Effect.void : router.learn(model, promptTokens, settled.usage), () =>
+                  Effect.flatMap(restore(tell.whole), (isAnswer) => isAnswer ? Effect.succeed({ answer: exit.value, model }) : restore(Effect.never)))
+              })
+            })
           })
-          // A client that left says nothing about the model; it only gives the probe's place back.
-          const effects = error === undefined
-            ? { breaks: false, coolDownMs: 0 }
-            : { fault: error.fault, ...Escalation.consequence(error, yield* Random.next) }
-          yield* health.record(model, { ok: exit._tag === "Success", durationMs, ...effects })
+
+          // A probe that was not made: the circuit stays half open, and the next call may be it.
+          const ofProbe = () => health.record(model, { ok: false, breaks: false, coolDownMs: 0, durationMs: 0 })
+          return Effect.andThen(Effect.onError(ledger.open(run.opening(model, reserved), opened, reserved), ofProbe), called)
         })
+
+      /** Tells everyone who keeps account of a call how it ended. */
+      const settle = (run: RunRecord, settled: Attempt, exit: Exit.Exit<unknown, ProviderError>, model: ModelCard, place: Place): Effect.Effect<void> => {
+        const { cost, durationMs, outcome, timeToFirstTokenMs, usage } = settled
+        const error = failureOf(exit)
+        run.keep(settled)
+        return inOrder(
+          () => ledger.settleAttempt(run.id, settled, run),
+          () => place.settle(usage, cost),
+          () =>
+            Metrics.modelCalled({
+              model: model.name,
+              provider: model.provider,
+              outcome,
+              seconds: durationMs / 1000,
+              timeToFirstTokenSeconds: timeToFirstTokenMs === undefined ? undefined : timeToFirstTokenMs / 1000,
+              usage,
+              cost
+            }),
+          // A client that left says nothing about the model; it only gives the probe's place back.
+          () =>
+            error === undefined
+              ? health.record(model, { ok: exit._tag === "Success", durationMs, breaks: false, coolDownMs: 0 })
+              : Effect.flatMap(Random.next, (random) =>
+                health.record(model, { ok: false, durationMs, fault: error.fault, ...Escalation.consequence(error, random) }))
+        )
+      }
 
       /** The same, with a second call beside it where that was switched on and the first brings no token for long. */
       const callHedged = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard) =>
@@ -321,6 +340,26 @@ interface Answer {
   readonly usage: Usage
 }
 
+/** An answer and who gave it. */
+interface Answered<A> {
+  readonly answer: A
+  readonly model: ModelCard
+}
+
+/** A call that limits and budgets let through. */
+interface PlacedCall {
+  readonly ready: ReadyProvider
+  readonly model: ModelCard
+  readonly lane: Hedging.Lane
+  readonly place: Place
+  /** The most that it can cost. */
+  readonly reserved: NanoDollars
+  /** Unix milliseconds. */
+  readonly startedAt: number
+  /** Makes what waits for others interruptible. */
+  readonly restore: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
+}
+
 /** What one step has been through; changes as it goes on. */
 interface State<A> {
   readonly call: Call
@@ -351,18 +390,16 @@ const tokensAt = ({ need, promptTokens }: Asking<unknown>) => (model: ModelCard)
 const unpriced = (model: ModelCard, whether: string): BudgetExceeded =>
   new BudgetExceeded({ message: `'${model.name}' has no price, so that nobody knows whether ${whether}` })
 
-/** Fails where what is left of the run's own limit can't pay the most that a call may cost. */
-const affordable = (run: RunRecord, { call: { maxCost }, running }: State<unknown>, model: ModelCard, ceiling: NanoDollars): Effect.Effect<void, BudgetExceeded> => {
-  if (maxCost === undefined) return Effect.void
-  if (model.price === null) return Effect.fail(unpriced(model, "max_cost_usd pays it"))
+/** The error where what is left of the run's own limit can't pay the most that a call may cost. */
+const overspent = (run: RunRecord, { call: { maxCost }, running }: State<unknown>, model: ModelCard, ceiling: NanoDollars): BudgetExceeded | undefined => {
+  if (maxCost === undefined) return undefined
+  if (model.price === null) return unpriced(model, "max_cost_usd pays it")
   const left = run.attempts.reduce((rest, attempt) => rest - attempt.cost, maxCost - running)
-  if (ceiling <= left) return Effect.void
+  if (ceiling <= left) return undefined
   const remains = formatUsd(left > 0n ? left : 0n)
-  return Effect.fail(
-    new BudgetExceeded({
-      message: `A call of '${model.name}' may cost ${formatUsd(ceiling)} $, and of max_cost_usd ${remains} $ are left; a lower max_tokens makes it cheaper`
-    })
-  )
+  return new BudgetExceeded({
+    message: `A call of '${model.name}' may cost ${formatUsd(ceiling)} $, and of max_cost_usd ${remains} $ are left; a lower max_tokens makes it cheaper`
+  })
 }
 
 interface Progress {

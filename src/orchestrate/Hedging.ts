@@ -114,22 +114,31 @@ export interface Telling {
   readonly whole: Effect.Effect<boolean>
 }
 
+/** Nobody is told before the whole answer is there. */
+const untold = (lane: Lane): Telling => ({
+  left: Effect.void,
+  frame: () => Effect.void,
+  delta: () => Effect.void,
+  whole: Effect.sync(lane.win)
+})
+
 /** `onShown`: the client is about to see a piece of this call's answer. */
 export const telling = (
   sink: Sink | undefined,
   lane: Lane,
   call: { readonly model: ModelCard; readonly promptTokens: number; readonly onShown: () => void }
 ): Telling => {
+  if (sink === undefined) return untold(lane)
   const held: Array<Frame> = []
   let announced = false
   let shown = false
 
   const announce = Effect.suspend(() => {
-    if (announced || sink === undefined) return Effect.void
+    if (announced) return Effect.void
     announced = true
     return sink.onCall(call.model, call.promptTokens)
   })
-  const catchUp = Effect.andThen(announce, Effect.suspend(() => Effect.forEach(held.splice(0), (frame) => sink?.onFrame(frame, false) ?? Effect.void, { discard: true })))
+  const catchUp = Effect.andThen(announce, Effect.suspend(() => Effect.forEach(held.splice(0), (frame) => sink.onFrame(frame, false), { discard: true })))
   /** Nothing stands before what comes next. */
   const settled = () => announced && held.length === 0
   const show = () => {
@@ -140,7 +149,6 @@ export const telling = (
   return {
     left: lane.leads ? announce : Effect.void,
     frame: (frame) => {
-      if (sink === undefined) return Effect.void
       const content = shown || sink.hasContent(frame)
       if (content ? !lane.win() : !lane.won()) {
         held.push(frame)
@@ -152,7 +160,6 @@ export const telling = (
     delta: (delta) => {
       if (!lane.win()) return Effect.void
       if (!shown) show()
-      if (sink === undefined) return Effect.void
       return settled() ? sink.onDelta(delta) : Effect.andThen(catchUp, Effect.suspend(() => sink.onDelta(delta)))
     },
     whole: Effect.suspend(() => (lane.win() ? Effect.as(catchUp, true) : Effect.succeed(false)))

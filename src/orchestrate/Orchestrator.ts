@@ -1,5 +1,5 @@
 /** Takes a client's request through its mode, telling its events; requests for embeddings have no mode. */
-import { Context, Effect, Layer } from "effect"
+import { Clock, Context, Effect, Layer } from "effect"
 import { Ledger } from "../account/Ledger.ts"
 import type { Attempt } from "../domain/Attempt.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
@@ -33,7 +33,7 @@ export class Orchestrator extends Context.Service<Orchestrator, {
       const attempts = yield* Attempts
       const ledger = yield* Ledger
       const modes = yield* Modes
-      const accounted = Accounting.make(ledger, yield* Settings)
+      const accounted = Accounting.make(ledger, yield* Settings, yield* Clock.Clock)
 
       const run = (request: RunRequest, describe: Describe, emit?: EventSink): Effect.Effect<RunResult, RequestError> => {
         const mode = modes.get(request.mode)

@@ -30,7 +30,7 @@ const filled = ({ at, level }: Purse, perSecond: number, now: number, first = 0)
 
 export class RetryBudget extends Context.Service<RetryBudget, {
   /** A call of its own went out. */
-  readonly first: Effect.Effect<void>
+  readonly first: () => void
   /** Whether one more call may follow a failed one; a true is spent. */
   readonly spend: Effect.Effect<boolean>
 }>()("tokenhub/RetryBudget") {
@@ -42,7 +42,7 @@ export class RetryBudget extends Context.Service<RetryBudget, {
       const now = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
       let purse = fullPurse(retriesPerSecond, now())
       return RetryBudget.of({
-        first: Effect.sync(() => void (purse = filled(purse, retriesPerSecond, now(), 1))),
+        first: () => void (purse = filled(purse, retriesPerSecond, now(), 1)),
         spend: Effect.sync(() => {
           purse = filled(purse, retriesPerSecond, now())
           // A float's sum of fifths may stay a little below the whole.

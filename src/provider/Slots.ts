@@ -2,10 +2,8 @@
 import { Effect } from "effect"
 
 export interface Slots {
-  /** Whether `take` would return at once. */
-  readonly free: () => boolean
-  /** Returns once there is a place, which `give` must give back; fails at once where the queue is full. */
-  readonly take: Effect.Effect<void, "full">
+  /** Returns once there is a place, which `give` must give back, done when called if there is one; fails at once where the queue is full. */
+  readonly take: () => Effect.Effect<void, "full">
   readonly give: () => void
 }
 
@@ -21,12 +19,11 @@ export const make = (places: number, queue: number): Slots => {
     return Effect.sync(() => void waiting.delete(wake))
   })
   return {
-    free: () => taken < places,
-    take: Effect.suspend(() => {
+    take: () => {
       if (taken >= places) return wait
       taken++
       return Effect.void
-    }),
+    },
     // Who is woken may end at once and give in its turn: that is the loop's next round, not a call inside of this one.
     give: () => {
       freed++

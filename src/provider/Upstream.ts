@@ -1,6 +1,6 @@
 /** The only place that makes outgoing HTTP: one bounded, guarded, scrubbed connection pool a provider instance. */
 import type { Scope } from "effect"
-import { Clock, Context, Effect, Layer, Redacted, Result } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Redacted, Result } from "effect"
 import { buildConnector, Pool } from "undici"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import { forEachEager } from "../domain/Eager.ts"
@@ -126,10 +126,10 @@ export class Upstream extends Context.Service<Upstream, {
         })
 
         /** A place among the calls of this provider, through a queue of bounded length and wait. */
-        const takeSlot = Effect.suspend(() => {
-          const taken = Effect.mapError(slots.take, () => full)
-          return slots.free() ? taken : Effect.timeoutOrElse(taken, { duration: limits.firstByteMs, orElse: () => Effect.fail(full) })
-        })
+        const takeSlot = (): Effect.Effect<void, ProviderError> => {
+          const taken = Effect.mapErrorEager(slots.take(), () => full)
+          return Exit.isExit(taken) ? taken : Effect.timeoutOrElse(taken, { duration: limits.firstByteMs, orElse: () => Effect.fail(full) })
+        }
 
         const sentOf = (request: UpstreamRequest, accept: string): Sent => ({
           path: joinPath(base.pathname, request.path),
@@ -164,15 +164,15 @@ export class Upstream extends Context.Service<Upstream, {
         const begin = (request: UpstreamRequest, accept: string, firstMs: number): Effect.Effect<Exchange, ProviderError> => {
           if (request.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(Redacted.value(request.apiKey))) return Effect.fail(unsendable)
           const sent = sentOf(request, accept)
-          return Effect.map(takeSlot, () =>
+          return Effect.mapEager(takeSlot(), () =>
             new Exchange(pool, sent, { firstMs, idleMs: limits.streamIdleMs, wholeMs: limits.wholeCallMs }, limits.bodyBytes))
         }
 
-        const ended = (exchange: Exchange, inOrder?: boolean) =>
-          Effect.sync(() => {
-            exchange.close(inOrder)
-            slots.give()
-          })
+        const ended = (exchange: Exchange, inOrder?: boolean): Effect.Effect<void> => {
+          exchange.close(inOrder)
+          slots.give()
+          return Effect.void
+        }
 
         const unsendable = new ProviderError({
           fault: "authentication",
@@ -190,6 +190,10 @@ export class Upstream extends Context.Service<Upstream, {
           const value = parseJson(text)
           return value === undefined ? Effect.fail(notJson(card.name, exchange.headers, text)) : Effect.succeed({ bytes, value })
         }
+
+        /** Interruptible only where it has to wait: else the place that was taken would be nobody's. */
+        const waiting = <A, E>(restore: (effect: Effect.Effect<A, E>) => Effect.Effect<A, E>, begun: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+          Exit.isExit(begun) ? begun : restore(begun)
 
         /** The whole answer, if it is a success. */
         const readWhole = (exchange: Exchange, request: UpstreamRequest): Effect.Effect<WholeAnswer, ProviderError> =>
@@ -213,7 +217,7 @@ export class Upstream extends Context.Service<Upstream, {
           }
         ): Effect.Effect<A, ProviderError> =>
           Effect.uninterruptibleMask((restore) =>
-            Effect.flatMap(restore(begin(request, accept, firstMs)), (exchange) =>
+            Effect.flatMapEager(waiting(restore, begin(request, accept, firstMs)), (exchange) =>
               Effect.onExit(restore(read(exchange)), () => ended(exchange, complete?.())))
           ).pipe(Effect.mapError((error) => scrubbed(error, request.apiKey)))
 

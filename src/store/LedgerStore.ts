@@ -2,6 +2,7 @@ import { Context, Effect, Layer } from "effect"
 import { SqlClient } from "effect/sql"
 import type { Statement } from "effect/sql"
 import type { Attempt } from "../domain/Attempt.ts"
+import { requestIdsFrom } from "../domain/Ids.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { LedgerBatch, LedgerSqlClient } from "./Database.ts"
 import { settleUnknown } from "./LedgerRecovery.ts"
@@ -74,6 +75,12 @@ export interface Spending {
 }
 
 const groupColumns = { model: "model", provider: "provider", key: "client_key", mode: "mode" } as const
+
+/** `at` has no index: ids sort by time. A request has its id before its body has come in and `at` after that, at most this later. */
+const arrivalMs = 600_000
+
+/** How far the clock may have been set back in between. */
+const clockMs = 60_000
 
 const bucketMs = { hour: 3_600_000, day: 86_400_000 } as const
 
@@ -164,8 +171,8 @@ const make = Effect.gen(function*() {
       ...equals("client_key", filter.key),
       ...equals("status", filter.status),
       ...equals("event", filter.event),
-      ...(filter.since === undefined ? [] : [sql`at >= ${filter.since}`]),
-      ...(filter.until === undefined ? [] : [sql`at < ${filter.until}`])
+      ...(filter.since === undefined ? [] : [sql`at >= ${filter.since}`, sql`id >= ${requestIdsFrom(filter.since - arrivalMs)}`]),
+      ...(filter.until === undefined ? [] : [sql`at < ${filter.until}`, sql`id < ${requestIdsFrom(filter.until + clockMs)}`])
     ]
     const from = (table: Statement.Fragment) =>
       sql<RequestColumns>`SELECT * FROM ${table} WHERE ${sql.and(conditions)} ORDER BY id DESC LIMIT ${filter.limit}`
@@ -229,7 +236,7 @@ const make = Effect.gen(function*() {
   })
 
   const prune = Effect.fnUntraced(function*(before: number, batch: number) {
-    const old = sql`SELECT id FROM requests WHERE at < ${before} ORDER BY at, id LIMIT ${batch}`
+    const old = sql`SELECT id FROM requests WHERE id < ${requestIdsFrom(before)} ORDER BY id LIMIT ${batch}`
     yield* sql`DELETE FROM attempts WHERE request_id IN (${old})`
     const gone = yield* sql`DELETE FROM requests WHERE id IN (${old}) RETURNING 1`
     return gone.length
@@ -266,7 +273,7 @@ export class LedgerStore extends Context.Service<LedgerStore, {
    * `unknown`, their requests at the sum of their calls; the number of requests.
    */
   readonly recover: (now: number) => Effect.Effect<number, StoreError>
-  /** Deletes up to `batch` settled requests, with their attempts, older than `before`; the number deleted. */
+  /** Deletes up to `batch` settled requests, with their attempts, that came in before `before`; the number deleted. */
   readonly prune: (before: number, batch: number) => Effect.Effect<number, StoreError>
 }>()("tokenhub/LedgerStore") {
   static readonly layer: Layer.Layer<LedgerStore, never, LedgerBatch | LedgerSqlClient> = Layer.effect(LedgerStore, make)

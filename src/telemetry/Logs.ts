@@ -10,16 +10,18 @@ const isPlain = (value: unknown): value is object =>
 
 const textOf = (part: unknown): string => (typeof part === "string" ? part : Formatter.format(part))
 
+/** Adds the fields that a line has not yet. */
+const addFields = (line: Line, fields: object): void => {
+  for (const name of Object.keys(fields)) if (!(name in line)) line[name] = (fields as Line)[name]
+}
+
 const line = ({ cause, date, fiber, logLevel, message }: Logger.Options<unknown>): Line => {
   const parts = Array.ensure(message)
-  const line: Line = {
-    timestamp: date.toISOString(),
-    level: logLevel.toLowerCase(),
-    message: parts.filter((part) => !isPlain(part)).map(textOf).join(" ")
-  }
-  for (const fields of [fiber.getRef(References.CurrentLogAnnotations), ...parts.filter(isPlain)]) {
-    for (const [name, value] of Object.entries(fields)) if (!(name in line)) line[name] = value
-  }
+  let text = ""
+  for (const part of parts) if (!isPlain(part)) text += text === "" ? textOf(part) : ` ${textOf(part)}`
+  const line: Line = { timestamp: date.toISOString(), level: logLevel.toLowerCase(), message: text }
+  addFields(line, fiber.getRef(References.CurrentLogAnnotations))
+  for (const part of parts) if (isPlain(part)) addFields(line, part)
   if (cause.reasons.length > 0) line["cause"] = Cause.pretty(cause)
   return line
 }

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { makeRequestId, ulid } from "../../src/domain/Ids.ts"
+import { makeRequestId, requestIdsFrom, ulid } from "../../src/domain/Ids.ts"
 
 describe("Ids", () => {
   it("sort by time", () => {
@@ -7,6 +7,14 @@ describe("Ids", () => {
     const ids = times.map(ulid)
     assert.deepStrictEqual(ids.toSorted(), ids)
     assert.isTrue(ids.every((id) => /^[0-9A-HJKMNP-TV-Z]{26}$/.test(id)))
+  })
+
+  it("of a time and later sort after its bound, those before it before", () => {
+    for (const time of [1, 1_000, 1_700_000_000_000]) {
+      assert.isTrue(makeRequestId(time - 1) < requestIdsFrom(time))
+      assert.isTrue(makeRequestId(time) >= requestIdsFrom(time))
+    }
+    assert.deepStrictEqual([-Infinity, -1, 0.5, Infinity].map(requestIdsFrom), ["req_0000000000", "req_0000000000", "req_0000000001", "req_7ZZZZZZZZZ"])
   })
 
   it("do not repeat within a millisecond", () => {

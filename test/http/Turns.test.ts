@@ -11,7 +11,7 @@ describe("Turns", () => {
       const myTurn = Turns.make(2)
       const begun: Array<number> = []
       const fibers = yield* Effect.forEach([0, 1, 2, 3, 4, 5, 6], (n) =>
-        Effect.forkChild(Effect.map(myTurn, () => begun.push(n)), { startImmediately: true }))
+        Effect.forkChild(Effect.map(Effect.suspend(myTurn), () => begun.push(n)), { startImmediately: true }))
       assert.deepStrictEqual(begun, [0, 1])
       yield* Fiber.interrupt(fibers[3] as Fiber.Fiber<number>)
       yield* turn
@@ -20,15 +20,15 @@ describe("Turns", () => {
       assert.deepStrictEqual(begun, [0, 1, 2, 4, 5, 6])
       yield* turn
       yield* turn
-      yield* myTurn
-      yield* myTurn
+      yield* myTurn()
+      yield* myTurn()
     }))
 
   it.effect("keep the order where one comes while others wait", () =>
     Effect.gen(function*() {
       const myTurn = Turns.make(1)
       const begun: Array<string> = []
-      const begin = (name: string) => Effect.forkChild(Effect.map(myTurn, () => begun.push(name)), { startImmediately: true })
+      const begin = (name: string) => Effect.forkChild(Effect.map(Effect.suspend(myTurn), () => begun.push(name)), { startImmediately: true })
       yield* begin("first")
       yield* begin("second")
       yield* begin("third")

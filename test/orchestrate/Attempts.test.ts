@@ -125,7 +125,7 @@ describe("Attempts", () => {
     Effect.gen(function*() {
       const counts = { first: 0, spent: 0 }
       const retryBudget = Layer.succeed(RetryBudget, RetryBudget.of({
-        first: Effect.sync(() => void counts.first++),
+        first: () => void counts.first++,
         spend: Effect.sync(() => ++counts.spent < 3)
       }))
       const script = { small: [fault("server_error"), fault("server_error")], large: [completion("4"), completion("5")] }
@@ -232,11 +232,12 @@ describe("Attempts", () => {
       assert.deepStrictEqual(bench.outcomes, [["small", { ok: false, breaks: false, coolDownMs: 0, durationMs: 0 }]])
     }))
 
-  it.effect("cancels the call and fails when the run's deadline passes", () =>
+  it.live("cancels the call and fails when the run's deadline passes", () =>
     Effect.gen(function*() {
       const bench = runBench({ models: [small], script: { small: [{ deltas: [], last: "hang" }] } })
-      const error = failed(yield* settle(bench.run({ deadlineMs: 2000 })))
+      const error = failed(yield* Effect.exit(bench.run({ deadlineMs: 50 })))
       assert.strictEqual(error._tag, "DeadlineExceeded")
-      assert.deepStrictEqual(bench.ledger.settled.map((row) => [row.status, row.durationMs]), [[504, 2000]])
+      assert.deepStrictEqual(bench.ledger.settled.map((row) => row.status), [504])
+      assert.isAtLeast(bench.ledger.settled[0]?.durationMs ?? 0, 49)
     }))
 })

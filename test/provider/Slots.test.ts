@@ -7,30 +7,29 @@ describe("Slots", () => {
     Effect.gen(function*() {
       const slots = Slots.make(1, 2)
       const order: Array<string> = []
-      const wait = (name: string) => Effect.forkChild(Effect.map(slots.take, () => order.push(name)), { startImmediately: true })
-      yield* slots.take
-      assert.isFalse(slots.free())
+      const wait = (name: string) => Effect.forkChild(Effect.map(Effect.suspend(slots.take), () => order.push(name)), { startImmediately: true })
+      yield* slots.take()
       const first = yield* wait("first")
       yield* wait("second")
-      assert.strictEqual(yield* Effect.flip(slots.take), "full")
+      assert.strictEqual(yield* Effect.flip(slots.take()), "full")
       yield* Fiber.interrupt(first)
       slots.give()
       yield* Effect.yieldNow
       assert.deepStrictEqual(order, ["second"])
       slots.give()
-      assert.isTrue(slots.free())
+      assert.strictEqual(slots.take(), Effect.void)
     }))
 
   it.effect("lose no place where thousands that waited end at once", () =>
     Effect.gen(function*() {
       const slots = Slots.make(1, 5000)
-      yield* slots.take
+      yield* slots.take()
       const ends = yield* Effect.forEach(
         Array.from({ length: 5000 }),
-        () => Effect.forkChild(Effect.map(slots.take, slots.give), { startImmediately: true })
+        () => Effect.forkChild(Effect.map(Effect.suspend(slots.take), slots.give), { startImmediately: true })
       )
       slots.give()
       yield* Effect.forEach(ends, Fiber.join, { discard: true })
-      assert.isTrue(slots.free())
+      assert.strictEqual(slots.take(), Effect.void)
     }))
 })

@@ -5,7 +5,7 @@ import * as Fs from "node:fs"
 import * as Os from "node:os"
 import * as Path from "node:path"
 import type { Attempt } from "../../src/domain/Attempt.ts"
-import { ModelName, ProviderName } from "../../src/domain/Ids.ts"
+import { makeRequestId, ModelName, ProviderName } from "../../src/domain/Ids.ts"
 import { zero } from "../../src/domain/Usage.ts"
 import { Settings } from "../../src/Settings.ts"
 import { LedgerSqlClient } from "../../src/store/Database.ts"
@@ -83,13 +83,14 @@ describe("LedgerStore", () => {
     Effect.gen(function*() {
       const ledger = yield* LedgerStore
       const rows = Array.from({ length: 40 }, (_, i) =>
-        request(`req_${String(i).padStart(3, "0")}`, {
+        request(makeRequestId(start + i * 1000 - (i % 3) * 300), {
           at: start + i * 1000, event: i % 10 === 0 ? "admin" : "chat", mode: [null, "simple", "adversarial"][i % 3] ?? null,
           model: `m${i % 4}`, provider: `p${i % 2}`, clientKey: i % 5 === 0 ? null : "k1", status: i % 7 === 0 ? 429 : 200, durationMs: 7
         }))
       yield* ledger.write(rows.map(settle))
-      yield* ledger.write([open(request("req_040", { at: start + 40_000 }))])
-      const all = [request("req_040", { at: start + 40_000 }), ...rows.toReversed()]
+      const running = request(makeRequestId(start + 40_000), { at: start + 40_000 })
+      yield* ledger.write([open(running)])
+      const all = [running, ...rows.toReversed()]
       const check = (filter: object, keep: (row: RequestRow) => boolean) =>
         Effect.gen(function*() {
           const expected = all.filter(keep)
@@ -112,6 +113,19 @@ describe("LedgerStore", () => {
         before = page.at(-1)?.id
       }
       assert.deepStrictEqual(pages, all.map((row) => row.id))
+    }).pipe(Effect.provide(Store.layerTest)))
+
+  it.effect("finds rows by their time where ids were made while bodies came in", () =>
+    Effect.gen(function*() {
+      const ledger = yield* LedgerStore
+      const sql = yield* LedgerSqlClient
+      const slow = request(makeRequestId(start - 300_000), { at: start })
+      const backwards = request(makeRequestId(start + 30_000), { at: start + 1 })
+      yield* ledger.write([settle(slow), settle(backwards), settle(request(makeRequestId(start - 1), { at: start - 1 }))])
+      const found = yield* ledger.requests({ limit: 9, since: start, until: start + 2 })
+      assert.deepStrictEqual(found.map((row) => row.id), [backwards.id, slow.id])
+      const plan = yield* sql<{ detail: string }>`EXPLAIN QUERY PLAN SELECT * FROM requests WHERE at >= 1 AND id >= 'a' AND at < 9 AND id < 'b' ORDER BY id DESC LIMIT 5`
+      assert.deepStrictEqual(plan.map((row) => row.detail), ["SEARCH requests USING PRIMARY KEY (id>? AND id<?)"])
     }).pipe(Effect.provide(Store.layerTest)))
 
   it.effect("searches the log by index", () =>
@@ -179,12 +193,13 @@ describe("LedgerStore", () => {
     Effect.gen(function*() {
       const ledger = yield* LedgerStore
       const sql = yield* LedgerSqlClient
-      const ids = Array.from({ length: 10 }, (_, i) => `req_${i}`)
+      const ids = Array.from({ length: 10 }, (_, i) => makeRequestId(start + i))
+      const running = makeRequestId(start + 10)
       yield* ledger.write(ids.flatMap((id, i) => [settle(request(id, { at: start + i })), settleAttempt(id, attempt({ startedAt: start + i }))]))
-      yield* ledger.write([open(request("req_open", { at: start - 1 }))])
+      yield* ledger.write([open(request(running, { at: start - 1 }))])
       const before = yield* ledger.usage({ groupBy: "provider" })
       assert.deepStrictEqual([yield* ledger.prune(start + 8, 5), yield* ledger.prune(start + 8, 5), yield* ledger.prune(start + 8, 5)], [5, 3, 0])
-      assert.deepStrictEqual((yield* ledger.requests({ limit: 100 })).map((row) => row.id), ["req_open", "req_9", "req_8"])
+      assert.deepStrictEqual((yield* ledger.requests({ limit: 100 })).map((row) => row.id), [running, ...ids.slice(8).toReversed()])
       assert.deepStrictEqual(yield* sql`SELECT count(*) AS n FROM attempts`, [Object.assign(Object.create(null), { n: 2 })])
       assert.deepStrictEqual(yield* ledger.usage({ groupBy: "provider" }), before)
     }).pipe(Effect.provide(Store.layerTest)))

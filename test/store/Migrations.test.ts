@@ -27,8 +27,8 @@ const folder = Effect.acquireRelease(
 const run = <A, E, R>(path: string, effect: Effect.Effect<A, E, R>) =>
   Effect.provide(effect, Store.layer.pipe(Layer.provide(Layer.orDie(Settings.layerTest({ TOKENHUB_DB_PATH: path })))), { local: true })
 
-/** By the schema that made the tables: rows as a TokenHub of that schema left them, and what the stores of today make of them. */
-const left: ReadonlyArray<{ readonly since: number; readonly rows: ReadonlyArray<string>; readonly kept: Effect.Effect<void, unknown, Layer.Success<typeof Store.layer>> }> = [
+/** By the schema that made the tables: rows as a TokenHub of these schemas left them, and what the stores of today make of them. */
+const left: ReadonlyArray<{ readonly since: number; readonly until?: number; readonly rows: ReadonlyArray<string>; readonly kept: Effect.Effect<void, unknown, Layer.Success<typeof Store.layer>> }> = [
   {
     since: 1,
     rows: [
@@ -61,7 +61,20 @@ const left: ReadonlyArray<{ readonly since: number; readonly rows: ReadonlyArray
     rows: [
       "INSERT INTO requests VALUES ('req_1', 3600000, 'chat', '/v1/chat', 'simple', 'm', 'p', 'key_1', 200, NULL, 12, 900, 10, 1, 2, 20, 3, 0, 60)",
       "INSERT INTO attempts VALUES ('req_1', 0, 'answer', 'm', 'p', 'ok', NULL, 3600000, 11, 5, 900, 10, 1, 2, 20, 3, 0, 60)",
-      "INSERT INTO usage_hourly VALUES (3600000, 'm', 'p', 'key_1', 'simple', 1, 1, 10, 1, 20, 60)",
+      "INSERT INTO usage_hourly VALUES (3600000, 'm', 'p', 'key_1', 'simple', 1, 1, 10, 1, 20, 60)"
+    ],
+    kept: Effect.gen(function*() {
+      const ledger = yield* LedgerStore
+      const found = yield* ledger.request("req_1")
+      assert.deepInclude(found?.row, { mode: "simple", status: 200, reserved: 900n, cost: 60n })
+      assert.deepStrictEqual(found?.attempts.map(({ cost, outcome, step }) => [step, outcome, cost]), [["answer", "ok", 60n]])
+      assert.strictEqual(yield* ledger.spent({ clientKey: "key_1", since: 0, until: Infinity }), 60n)
+    })
+  },
+  {
+    since: 3,
+    until: 8,
+    rows: [
       // Open when that TokenHub was killed: with a call, without one, and between two.
       "INSERT INTO requests VALUES ('req_2', 3600000, 'chat', '/v1/chat', 'simple', 'm', 'p', 'key_1', NULL, NULL, NULL, 900, 0, 0, 0, 0, 0, 0, 0)",
       "INSERT INTO attempts VALUES ('req_2', 0, 'answer', 'm', 'p', NULL, NULL, 3600000, 0, NULL, 800, 0, 0, 0, 0, 0, 0, 0)",
@@ -71,10 +84,6 @@ const left: ReadonlyArray<{ readonly since: number; readonly rows: ReadonlyArray
     ],
     kept: Effect.gen(function*() {
       const ledger = yield* LedgerStore
-      const found = yield* ledger.request("req_1")
-      assert.deepInclude(found?.row, { mode: "simple", status: 200, reserved: 900n, cost: 60n })
-      assert.deepStrictEqual(found?.attempts.map(({ cost, outcome, step }) => [step, outcome, cost]), [["answer", "ok", 60n]])
-      assert.strictEqual(yield* ledger.spent({ clientKey: "key_1", since: 0, until: Infinity }), 60n)
       assert.strictEqual(yield* ledger.recover(3_600_100), 2)
       const costs = yield* Effect.forEach(["req_2", "req_3", "req_4"], (id) => Effect.map(ledger.request(id), (one) => [one?.row.errorCode, one?.row.cost]))
       assert.deepStrictEqual(costs, [["unknown", 800n], ["unknown", 700n], ["unknown", 50n]])
@@ -99,6 +108,17 @@ const left: ReadonlyArray<{ readonly since: number; readonly rows: ReadonlyArray
       const responses = yield* ResponseStore
       assert.deepInclude(yield* responses.withItem("key_1", "msg_1", 50), { response: "{}", items: "[]" })
     })
+  },
+  {
+    since: 9,
+    rows: ["INSERT INTO open_calls VALUES ('req_2', 0, 'answer', 'm', 'p', 3600000, 800, 3600000, 'chat', '/v1/chat', 'simple', 'm', 'p', 'key_1', 900)"],
+    kept: Effect.gen(function*() {
+      const ledger = yield* LedgerStore
+      assert.strictEqual(yield* ledger.recover(3_600_100), 1)
+      const found = yield* ledger.request("req_2")
+      assert.deepInclude(found?.row, { status: 500, errorCode: "unknown", reserved: 900n, cost: 800n })
+      assert.deepStrictEqual(found?.attempts.map(({ cost, outcome, step }) => [step, outcome, cost]), [["answer", "unknown", 800n]])
+    })
   }
 ]
 
@@ -108,7 +128,7 @@ describe("migrations", () => {
       Effect.gen(function*() {
         const path = Path.join(yield* folder, "tokenhub.db")
         const old = Object.fromEntries(Object.entries(migrations).slice(0, version))
-        const known = left.filter(({ since }) => since <= version)
+        const known = left.filter(({ since, until = version }) => since <= version && version <= until)
         yield* Effect.scoped(Effect.gen(function*() {
           const semaphore = yield* Semaphore.make(1)
           const { client: sql } = yield* SqliteClient.make({ filename: path, pragmas: ["application_id=1414034786", "journal_mode=WAL"], semaphore })

@@ -2,7 +2,6 @@ import type { Scope } from "effect"
 import { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
-import { HttpApiBuilder } from "effect/http-api"
 import { forEachEager } from "../../domain/Eager.ts"
 import type { RequestError } from "../../domain/RequestError.ts"
 import { Modes } from "../../orchestrate/Mode.ts"
@@ -10,25 +9,24 @@ import { Orchestrator } from "../../orchestrate/Orchestrator.ts"
 import type { RunRequest, RunResult } from "../../orchestrate/Run.ts"
 import { Router } from "../../route/Router.ts"
 import { Settings } from "../../Settings.ts"
-import { Api } from "../Api.ts"
-import { Caller } from "../Authentication.ts"
+import { addHeaders } from "../AnswerHeaders.ts"
 import { readJson, tooLarge } from "../BodyLimit.ts"
 import * as ChatAnswer from "./ChatAnswer.ts"
+import { ChatApi } from "./ChatApi.ts"
 import * as ChatWire from "./ChatWire.ts"
 import { Drain } from "../Drain.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import * as EventStream from "../EventStream.ts"
 import { schemaFields } from "../Json.ts"
-import { RequestContext } from "../RequestContext.ts"
+import * as RawRoutes from "../RawRoutes.ts"
 import * as RunHttp from "../RunHttp.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
 /** `POST /v1/chat`. The body is parsed once, here; the contract's schema decodes it in `ChatWire`. */
-export const ChatHttp = HttpApiBuilder.group(
-  Api,
-  "chat",
-  Effect.fnUntraced(function*(handlers) {
+export const ChatHttp = RawRoutes.layer(
+  ChatApi,
+  Effect.gen(function*() {
     const drain = yield* Drain
     const modes = yield* Modes
     const orchestrator = yield* Orchestrator
@@ -74,19 +72,18 @@ export const ChatHttp = HttpApiBuilder.group(
         })
       })
 
-    return handlers.handleRaw("chat", ({ request }) =>
-      Effect.gen(function*() {
-        const caller = yield* Caller
-        const facts = yield* RequestContext
-        const call = yield* read(request)
-        const run: RunRequest = { ...call, id: facts.id, clientKey: caller.clientKey }
-        yield* RunHttp.checkNames(router, caller, call)
-        facts.taken = true
-        if (call.stream) return yield* stream(request, run)
-        return yield* Effect.map(orchestrator.run(run, ErrorEnvelope.describe), answer)
-      }).pipe(Effect.catch(ErrorEnvelope.respond)))
+    const chat = Effect.fnUntraced(function*({ caller, facts, request }: RawRoutes.Asked) {
+      const call = yield* read(request)
+      const run: RunRequest = { ...call, id: facts.id, clientKey: caller.clientKey }
+      yield* RunHttp.checkNames(router, caller, call)
+      facts.taken = true
+      if (call.stream) return yield* stream(request, run)
+      return yield* Effect.map(orchestrator.run(run, ErrorEnvelope.describe), answer)
+    }, Effect.catch(ErrorEnvelope.respond))
+
+    return { chat }
   })
 )
 
 const answer = (result: RunResult): Response =>
-  HttpServerResponse.jsonUnsafe(ChatAnswer.answerOf(result), { headers: RunHttp.headersOf(result) })
+  addHeaders(HttpServerResponse.jsonUnsafe(ChatAnswer.answerOf(result)), RunHttp.headersOf(result))

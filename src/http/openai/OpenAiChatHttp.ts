@@ -1,9 +1,11 @@
 import { Effect } from "effect"
-import { HttpApiBuilder } from "effect/http-api"
-import { Api } from "../Api.ts"
 import * as DoorHttp from "../DoorHttp.ts"
+import * as RawRoutes from "../RawRoutes.ts"
+import { OpenAiChatApi } from "./OpenAiChatApi.ts"
 import { openAiChat } from "./OpenAiChatWire.ts"
 
 /** `POST /v1/chat/completions`. */
-export const OpenAiChatHttp = HttpApiBuilder.group(Api, "openaiChat", (handlers) =>
-  Effect.map(DoorHttp.make, (serve) => handlers.handleRaw("completions", serve(openAiChat))))
+export const OpenAiChatHttp = RawRoutes.layer(
+  OpenAiChatApi,
+  Effect.map(DoorHttp.make, (serve) => ({ completions: serve(openAiChat) }))
+)

@@ -1,25 +1,23 @@
 import { Effect } from "effect"
 import { HttpServerResponse } from "effect/http"
-import { HttpApiBuilder } from "effect/http-api"
 import { Responses } from "../../account/Responses.ts"
 import type { RequestError } from "../../domain/RequestError.ts"
 import { NotFound } from "../../domain/RequestError.ts"
 import type { RunResult } from "../../orchestrate/Run.ts"
-import { Api } from "../Api.ts"
-import { Caller } from "../Authentication.ts"
 import type { AnswerFacts, Json } from "../Door.ts"
 import * as DoorHttp from "../DoorHttp.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
+import * as RawRoutes from "../RawRoutes.ts"
+import { OpenAiResponsesApi } from "./OpenAiResponsesApi.ts"
 import { itemsOf, openAiResponses } from "./OpenAiResponsesWire.ts"
 
 /**
  * `/v1/responses`. What a request goes on from is spliced into its input here; what it asks to keep is kept before the client is
  * told of its end.
  */
-export const OpenAiResponsesHttp = HttpApiBuilder.group(
-  Api,
-  "responses",
-  Effect.fnUntraced(function*(handlers) {
+export const OpenAiResponsesHttp = RawRoutes.layer(
+  OpenAiResponsesApi,
+  Effect.gen(function*() {
     const responses = yield* Responses
     const serve = yield* DoorHttp.make
 
@@ -59,21 +57,18 @@ export const OpenAiResponsesHttp = HttpApiBuilder.group(
       )
     }
 
-    return handlers
-      .handleRaw("create", serve(openAiResponses, { prepare, answered }))
-      .handleRaw("get", ({ params: { id } }) =>
-        Effect.gen(function*() {
-          const { clientKey } = yield* Caller
-          const kept = yield* responses.get(clientKey, id)
-          return kept === undefined ? yield* notKept(id, "response_id") : HttpServerResponse.jsonUnsafe(kept.response)
-        }).pipe(Effect.catch(ErrorEnvelope.respond)))
-      .handleRaw("remove", ({ params: { id } }) =>
-        Effect.gen(function*() {
-          const { clientKey } = yield* Caller
-          return (yield* responses.remove(clientKey, id))
-            ? HttpServerResponse.jsonUnsafe({ id, object: "response", deleted: true })
-            : yield* notKept(id, "response_id")
-        }).pipe(Effect.catch(ErrorEnvelope.respond)))
+    const get = Effect.fnUntraced(function*({ caller: { clientKey }, params: { id = "" } }: RawRoutes.Asked) {
+      const kept = yield* responses.get(clientKey, id)
+      return kept === undefined ? yield* notKept(id, "response_id") : HttpServerResponse.jsonUnsafe(kept.response)
+    }, Effect.catch(ErrorEnvelope.respond))
+
+    const remove = Effect.fnUntraced(function*({ caller: { clientKey }, params: { id = "" } }: RawRoutes.Asked) {
+      return (yield* responses.remove(clientKey, id))
+        ? HttpServerResponse.jsonUnsafe({ id, object: "response", deleted: true })
+        : yield* notKept(id, "response_id")
+    }, Effect.catch(ErrorEnvelope.respond))
+
+    return { create: serve(openAiResponses, { prepare, answered }), get, remove }
   })
 )
 

@@ -1,7 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto"
-import { Clock, Effect, Redacted } from "effect"
-import { HttpServerResponse } from "effect/http"
-import { HttpApiBuilder, HttpApiScalar } from "effect/http-api"
+import { Clock, Effect, Layer, Redacted } from "effect"
+import { HttpRouter, HttpServerResponse } from "effect/http"
+import { HttpApiBuilder, HttpApiScalar, OpenApi } from "effect/http-api"
 import manifest from "../../../package.json" with { type: "json" }
 import { StoreHealth } from "../../account/StoreHealth.ts"
 import { Unauthenticated } from "../../domain/RequestError.ts"
@@ -9,7 +9,7 @@ import { Settings } from "../../Settings.ts"
 import * as Metrics from "../../telemetry/Metrics.ts"
 import { Prometheus } from "../../telemetry/Prometheus.ts"
 import { Vault } from "../../vault/Vault.ts"
-import { Api, docsPath } from "../Api.ts"
+import { Api, docsPath, openapiPath } from "../Api.ts"
 import { incoming } from "../Authentication.ts"
 import * as Credentials from "../Credentials.ts"
 import { Drain } from "../Drain.ts"
@@ -98,5 +98,10 @@ export const SystemHttp = HttpApiBuilder.group(
   })
 )
 
-/** The contract as a page; its script is part of the answer, so that it works offline. */
-export const docs = HttpApiScalar.layer(Api, { path: docsPath, scalar: { withDefaultFonts: false } })
+let contract: HttpServerResponse.HttpServerResponse | undefined
+
+/** The contract as OpenAPI, made for the first who asks, and as a page; its script is part of the answer, so that it works offline. */
+export const docs = Layer.merge(
+  HttpRouter.add("GET", openapiPath, Effect.sync(() => contract ??= HttpServerResponse.jsonUnsafe(OpenApi.fromApi(Api)))),
+  HttpApiScalar.layer(Api, { path: docsPath, scalar: { withDefaultFonts: false } })
+)

@@ -8,6 +8,7 @@ import limits from "./0006_limits.ts"
 import answers from "./0007_answers.ts"
 import prompts from "./0008_prompts.ts"
 import openCalls from "./0009_open_calls.ts"
+import timeById from "./0010_time_by_id.ts"
 
 export const migrations = {
   "0001_configuration": configuration,
@@ -18,7 +19,8 @@ export const migrations = {
   "0006_limits": limits,
   "0007_answers": answers,
   "0008_prompts": prompts,
-  "0009_open_calls": openCalls
+  "0009_open_calls": openCalls,
+  "0010_time_by_id": timeById
 } as const
 
 /** The table in which the Migrator keeps what was run. */

@@ -13,7 +13,7 @@ import * as Harness from "../../support/Harness.ts"
 
 const id = makeRequestId(0)
 
-const facts = { id, startedAt: 0, remoteAddress: "", endpoint: undefined, errorBody: () => ({}), caller: undefined, errorCode: null, taken: false, headers: {} }
+const facts = { id, startedAt: 0, remoteAddress: "", endpoint: undefined, errorBody: () => ({}), caller: undefined, errorCode: null, taken: false, told: false, headers: {} }
 
 const serve = <A, E>(effect: Effect.Effect<A, E, AuditLog>, record: (change: Change) => Effect.Effect<void, StoreUnavailable>) =>
   effect.pipe(Effect.provide(Layer.mock(AuditLog, { record })), Effect.provideService(RequestContext, facts))
