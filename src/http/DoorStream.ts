@@ -83,12 +83,11 @@ export const make = ({ body, door, events, facts, model: requested }: StreamOpti
     return none
   }
 
-  const frame = ({ data, event, ...rest }: Frame, content: boolean): ReadonlyArray<Emission> => {
+  const pass = (frame: Frame, content: boolean): ReadonlyArray<Emission> => {
     native = true
-    if (door.unasked?.({ data, ...(event === undefined ? {} : { event }), ...rest }, body) === true) return none
-    const emission = event === undefined ? { data } : { event, data }
-    encoding().passed?.({ ...emission, ...rest })
-    return content ? send([emission]) : hold([emission])
+    if (door.unasked?.(frame, body) === true) return none
+    encoding().passed?.(frame)
+    return content ? send([frame]) : hold([frame])
   }
 
   /** A piece of a step that is not the answer: where the protocol has no place for it, a comment. */
@@ -111,7 +110,7 @@ export const make = ({ body, door, events, facts, model: requested }: StreamOpti
           return events ? hold(commentOf(event)) : none
         }
         case "step.frame":
-          return frame(event.frame, event.content)
+          return pass(event.frame, event.content)
         case "step.delta":
           if (event.final) return native ? none : send(encoding().delta(event.delta))
           return events ? aside(event) : none

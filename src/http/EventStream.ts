@@ -3,10 +3,11 @@
  * that takes nothing for too long is cut off; one that leaves ends the producer with the request's scope (rows 43, 44).
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
-import type { Cause, Scope } from "effect"
-import { Clock, Deferred, Effect, Exit, Latch, Queue, Schedule, Stream } from "effect"
+import type { Scope } from "effect"
+import { Clock, Deferred, Effect, Exit, Latch, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
+import type { Writable } from "node:stream"
 import type { WireEvent } from "./Door.ts"
 import type { Ending } from "./Recorder.ts"
 import { Recorder } from "./Recorder.ts"
@@ -19,8 +20,8 @@ export const named = (event: string, data: unknown): WireEvent => ({ event, data
 
 export type Emit = (emission: Emission) => Effect.Effect<void>
 
-/** Half of what may be held: the other half may be on its way through the socket. */
-const mostQueued = 512 * 1024
+/** Half of what may be held, in characters: the other half may be on its way through the socket. */
+const mostWaiting = 512 * 1024
 
 const lineBreak = /[\r\n]/
 
@@ -28,14 +29,12 @@ const lineBreak = /[\r\n]/
 const field = (name: string, text: string): string =>
   lineBreak.test(text) ? `${name}: ${text.replaceAll(/\r\n|\r|\n/g, `\n${name}: `)}\n` : `${name}: ${text}\n`
 
-const encode = (emission: Emission): Uint8Array =>
-  Buffer.from(
-    "comment" in emission
-      ? `${field("", emission.comment)}\n`
-      : `${emission.event === undefined ? "" : field("event", emission.event)}${field("data", emission.data)}\n`
-  )
+const encode = (emission: Emission): string =>
+  "comment" in emission
+    ? `${field("", emission.comment)}\n`
+    : `${emission.event === undefined ? "" : field("event", emission.event)}${field("data", emission.data)}\n`
 
-const heartbeat = Buffer.from(": heartbeat\n\n")
+const heartbeat = ": heartbeat\n\n"
 
 /**
  * Answers with the events that `produce` emits, and ends when it ends. `heartbeatMs`: how often an idle stream shows that it
@@ -54,39 +53,50 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const scope = yield* Effect.scope
   const clock = yield* Clock.Clock
   const recorder = yield* Recorder
-  const queue = yield* Queue.unbounded<Uint8Array, Cause.Done>()
+  const response: Writable = NodeHttpServerRequest.toServerResponse(request)
   const room = Latch.makeUnsafe(true)
   const begun = Deferred.makeUnsafe<void, E>()
-  let queued = 0
+  let waiting = ""
+  let waitsSince = 0n
+  /** All was emitted. */
   let ended = false
-  let takenAt = clock.monotonicTimeNanosUnsafe()
+  /** And taken down, so that the client may have its end. */
+  let over = false
+  /** Ends the answer; there once its head has left. */
+  let finish: (() => void) | undefined
 
-  const push = (bytes: Uint8Array) => {
-    if (queued === 0) takenAt = clock.monotonicTimeNanosUnsafe()
-    queued += bytes.length
-    if (queued >= mostQueued) room.closeUnsafe()
-    recorder?.add(bytes)
-    Queue.offerUnsafe(queue, bytes)
+  /** What came in one turn leaves in one write; what the client must read first waits for `drain`. */
+  const flush = () => {
+    if (finish === undefined || response.writableNeedDrain) return
+    if (waiting !== "") {
+      const text = waiting
+      waiting = ""
+      room.openUnsafe()
+      if (!response.write(text)) return
+    }
+    if (over) finish()
+  }
+
+  const push = (text: string) => {
+    if (waiting === "") {
+      waitsSince = clock.monotonicTimeNanosUnsafe()
+      process.nextTick(flush)
+    }
+    waiting += text
+    if (waiting.length >= mostWaiting) room.closeUnsafe()
+    recorder?.add(Buffer.from(text))
     Deferred.doneUnsafe(begun, Exit.void)
   }
 
-  const taken = (chunks: ReadonlyArray<Uint8Array>) => {
-    for (const { length } of chunks) queued -= length
-    takenAt = clock.monotonicTimeNanosUnsafe()
-    if (queued < mostQueued) room.openUnsafe()
+  const beat = () => {
+    if (waiting === "" && !ended) push(heartbeat)
   }
 
-  const beat = Effect.sync(() => {
-    if (queued === 0 && !ended) push(heartbeat)
-  })
-
-  const cutWhenStalled = Effect.sync(() => {
-    const waitedMs = Number(clock.monotonicTimeNanosUnsafe() - takenAt) / 1e6
+  const cutWhenStalled = () => {
+    const waitedMs = Number(clock.monotonicTimeNanosUnsafe() - waitsSince) / 1e6
     // Ending the answer in order would need the reader too.
-    if (queued > 0 && waitedMs >= stallMs) NodeHttpServerRequest.toServerResponse(request).destroy()
-  })
-
-  const every = (ms: number, effect: Effect.Effect<void>) => Effect.delay(Effect.repeat(effect, Schedule.spaced(ms)), ms)
+    if (waiting !== "" && waitedMs >= stallMs) response.destroy()
+  }
 
   const emit = (emission: Emission): Effect.Effect<void> => {
     if (!room.isOpen()) return Effect.andThen(room.await, Effect.suspend(() => emit(emission)))
@@ -107,21 +117,26 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
         ? Effect.void
         : Effect.logError("An event stream broke off by a defect", exit.cause)
     }),
-    Effect.ensuring(Queue.end(queue)),
+    Effect.ensuring(Effect.sync(() => {
+      ended = over = true
+      flush()
+    })),
     Effect.forkIn(scope)
   )
   if (headers !== undefined) yield* Deferred.await(begun)
-  yield* Effect.forkIn(every(heartbeatMs, beat), scope)
-  yield* Effect.forkIn(every(Math.max(10, stallMs / 10), cutWhenStalled), scope)
 
-  const bytes = Stream.fromQueue(queue).pipe(
-    Stream.mapArray((chunks): readonly [Uint8Array, ...Array<Uint8Array>] => {
-      taken(chunks)
-      // What came meanwhile leaves in one write.
-      return chunks.length === 1 ? chunks : [Buffer.concat(chunks)]
-    })
-  )
-  return HttpServerResponse.stream(bytes, {
+  const written = Effect.callback<void>((resume) => {
+    const timers = [setInterval(beat, heartbeatMs), setInterval(cutWhenStalled, Math.max(10, stallMs / 10))]
+    const stop = () => timers.forEach((timer) => clearInterval(timer))
+    finish = () => {
+      stop()
+      resume(Effect.void)
+    }
+    response.on("drain", flush)
+    flush()
+    return Effect.sync(stop)
+  })
+  return HttpServerResponse.stream(Stream.fromEffectDrain(written), {
     contentType: "text/event-stream",
     // Proxies that buffer would hold the events back.
     headers: { "cache-control": "no-cache", "x-accel-buffering": "no", ...headers?.() }

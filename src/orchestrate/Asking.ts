@@ -1,11 +1,11 @@
 /** The ways to ask an adapter: for a completion, whole or streamed, and for embeddings. `Attempts.ts` takes them alike. */
-import { Effect, Stream } from "effect"
+import { Effect } from "effect"
 import type { Need } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Completion, Delta, Frame, StreamEvent } from "../domain/Chat.ts"
 import type { EmbeddingRequest, Embeddings } from "../domain/Embedding.ts"
-import { forEachEager } from "../domain/Eager.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
+import type { Receive } from "../provider/ProviderAdapter.ts"
 import type { ReadyProvider } from "../provider/ProviderRegistry.ts"
 import { defaultOutputTokens } from "../route/Ranking.ts"
 import { embeddingTokens, mostEmbeddingTokens, mostPromptTokens } from "../route/TokenEstimator.ts"
@@ -46,7 +46,7 @@ export const forCompletion = (
     }
     return GenAi.traced(
       { providerType: card.providerType, model: model.upstreamName, request, tracePrompts },
-      streamed ? drain(adapter.stream(call), receiver) : adapter.complete(call)
+      streamed ? drain((receive) => adapter.stream(call, receive), receiver) : adapter.complete(call)
     )
   }
 })
@@ -76,9 +76,9 @@ const noEmbeddings = (provider: string): ProviderError =>
     sent: false
   })
 
-/** Hands every frame and delta on and gives the whole answer at the end. */
+/** Hands every frame and delta of a stream on and gives the whole answer at the end. */
 const drain = (
-  stream: Stream.Stream<StreamEvent, ProviderError>,
+  stream: (receive: Receive) => Effect.Effect<void, ProviderError>,
   { onDelta, onFrame }: Receiver
 ): Effect.Effect<Completion, ProviderError> =>
   Effect.suspend(() => {
@@ -89,10 +89,8 @@ const drain = (
       completion = event.completion
       return Effect.void
     }
-    return Stream.runForEachArray(stream, (events) => forEachEager(events, receive)).pipe(
-      Effect.flatMap(() =>
-        completion === undefined
-          ? Effect.fail(new ProviderError({ fault: "stream_interrupted", message: "The stream ended too early", sent: true }))
-          : Effect.succeed(completion))
-    )
+    return Effect.flatMap(stream(receive), () =>
+      completion === undefined
+        ? Effect.fail(new ProviderError({ fault: "stream_interrupted", message: "The stream ended too early", sent: true }))
+        : Effect.succeed(completion))
   })

@@ -98,14 +98,30 @@ export class Exchange implements Dispatcher.DispatchHandler {
     return Effect.map(this.until("end"), () => this.take() ?? nothing)
   }
 
-  /** What has arrived since the last call, without waiting; undefined: nothing yet, or no more. */
-  now(): Buffer | undefined {
-    return this.take()
-  }
-
-  /** The next bytes; undefined at the end. */
-  next(): Effect.Effect<Buffer | undefined, Broken> {
-    return Effect.map(this.until("bytes"), () => this.take())
+  /**
+   * Hands on what arrives, and undefined at the end, until it was `enough`. As long as `receive` answers with the plain `Effect.void`
+   * it waits for nothing, and no step of a fiber is spent on it; while it waits, what arrives is held.
+   */
+  each<E>(receive: (bytes: Buffer | undefined) => Effect.Effect<void, E>, enough: () => boolean): Effect.Effect<void, Broken | E> {
+    return Effect.callback((resume) => {
+      const hand = (): void => {
+        if (this.held === 0 && this.broken !== undefined) return resume(Effect.fail(this.broken))
+        const bytes = this.take()
+        const received = receive(bytes)
+        if (bytes === undefined || enough()) return resume(received)
+        if (received !== Effect.void) return resume(Effect.andThen(received, this.each(receive, enough)))
+        this.wait("bytes", handSafely)
+      }
+      // Called from undici, which would take a defect for the connection's.
+      const handSafely = (): void => {
+        try {
+          hand()
+        } catch (defect) {
+          resume(Effect.die(defect))
+        }
+      }
+      this.wait("bytes", handSafely)
+    })
   }
 
   /** The first token is there: from now on the next bytes may take the idle time-out. */
@@ -126,7 +142,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
       this.state = "draining"
       this.total = 0
       this.controller?.resume()
-      setTimeout(() => this.stop(), leftover.withinMs).unref()
+      this.timer = setTimeout(() => this.stop(), leftover.withinMs).unref()
     } else this.stop()
   }
 
@@ -162,6 +178,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     this.bodyOver = true
+    if (this.state === "draining") clearTimeout(this.timer)
     if (this.decoder !== undefined && this.state === "open") this.decoder.end()
     else this.end()
   }
@@ -174,16 +191,21 @@ export class Exchange implements Dispatcher.DispatchHandler {
   // --- inside
 
   private until(wants: "head" | "bytes" | "end"): Effect.Effect<void, Broken> {
-    return Effect.callback((resume) => {
-      this.wants = wants
-      // It stopped while nobody waited for the whole.
-      if (wants === "end" && this.held >= mostHeld) (this.decoder ?? this.controller)?.resume()
-      this.quietSince = performance.now()
-      const { due } = this.patienceEnds()
-      if (due < this.looksAt - 1) this.lookAt(due)
-      this.wake = () => resume(this.broken === undefined ? Effect.void : Effect.fail(this.broken))
-      this.tell()
-    })
+    return Effect.callback((resume) => this.wait(wants, () => resume(this.broken === undefined ? Effect.void : Effect.fail(this.broken))))
+  }
+
+  /** Calls back once what is wanted is there, which may be at once. */
+  private wait(wants: "head" | "bytes" | "end", wake: () => void): void {
+    // Who waited was interrupted by what it was handed.
+    if (this.state === "closed" || this.state === "draining") return
+    this.wants = wants
+    // It stopped while nobody waited for the whole.
+    if (wants === "end" && this.held >= mostHeld) (this.decoder ?? this.controller)?.resume()
+    this.quietSince = performance.now()
+    const { due } = this.patienceEnds()
+    if (due < this.looksAt - 1) this.lookAt(due)
+    this.wake = wake
+    this.tell()
   }
 
   /** Wakes who waits, if what is waited for is there. */
@@ -198,8 +220,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   private take(): Buffer | undefined {
     if (this.held === 0) return undefined
-    const [first] = this.chunks
-    const bytes = this.chunks.length === 1 ? first : Buffer.concat(this.chunks)
+    const bytes = this.chunks.length === 1 ? this.chunks[0] : Buffer.concat(this.chunks)
     const wasPaused = this.held >= mostHeld
     this.chunks = []
     this.held = 0
@@ -219,7 +240,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
       return this.stop()
     }
     if (this.total > this.mostBytes) return this.fail({ why: "too_large" })
-    this.chunks.push(chunk)
+    if (this.held === 0) this.chunks = [chunk]
+    else this.chunks.push(chunk)
     this.held += chunk.length
     if (this.held >= mostHeld && this.wants !== "end") (this.decoder ?? this.controller)?.pause()
     this.tell()

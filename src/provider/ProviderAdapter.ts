@@ -1,5 +1,5 @@
 /** The port that every provider's adapter implements: chat completion, embeddings, list of models, check of the key. */
-import type { Effect, Redacted, Scope, Stream } from "effect"
+import type { Effect, Redacted, Scope } from "effect"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import type { ChatRequest, Completion, StreamEvent } from "../domain/Chat.ts"
 import type { EmbeddingRequest, Embeddings } from "../domain/Embedding.ts"
@@ -24,6 +24,9 @@ export interface ProviderCall extends CallOf<ChatRequest> {
 /** One upstream call for embeddings. */
 export interface EmbeddingCall extends CallOf<EmbeddingRequest> {}
 
+/** Takes a stream's events, one after the other: while it waits, so does the upstream. */
+export type Receive = (event: StreamEvent) => Effect.Effect<void>
+
 /**
  * One provider instance, ready to be called. Implementations never retry and never follow redirects; interruption closes the
  * upstream's socket. Every failure is a classified `ProviderError`.
@@ -31,8 +34,8 @@ export interface EmbeddingCall extends CallOf<EmbeddingRequest> {}
 export interface ProviderAdapter {
   /** The whole answer in one piece. */
   readonly complete: (call: ProviderCall) => Effect.Effect<Completion, ProviderError>
-  /** Deltas, then exactly one `end`. A stream that breaks off fails; it never ends as if all were well. */
-  readonly stream: (call: ProviderCall) => Stream.Stream<StreamEvent, ProviderError>
+  /** Hands on deltas, then exactly one `end`. A stream that breaks off fails; it never ends as if all were well. */
+  readonly stream: (call: ProviderCall, receive: Receive) => Effect.Effect<void, ProviderError>
   /** As many vectors as there are inputs, in their order; absent: the provider makes no embeddings. */
   readonly embed?: (call: EmbeddingCall) => Effect.Effect<Embeddings, ProviderError>
   /** The models that the provider offers to this key, by its own names. */

@@ -32,12 +32,8 @@ export interface EventFeed {
 const longestLine = 1024 * 1024
 
 /** An event without a name of its own goes by `message` (WHATWG HTML, 9.2.6). */
-const frameOf = (protocol: string, event: string, data: string): Frame => ({
-  type: "frame",
-  protocol,
-  ...(event === "message" ? {} : { event }),
-  data
-})
+const frameOf = (protocol: string, event: string, data: string): Frame =>
+  event === "message" ? { type: "frame", protocol, data } : { type: "frame", protocol, event, data }
 
 /** A value, or undefined where the text is no JSON. */
 export const parseJson = (text: string): unknown => {

@@ -1,8 +1,9 @@
 /** The only place that makes outgoing HTTP: one bounded, guarded, scrubbed connection pool a provider instance. */
-import { Cause, Clock, Context, Effect, Exit, Layer, Redacted, Result, Scope, Stream } from "effect"
+import type { Scope } from "effect"
+import { Clock, Context, Effect, Exit, Layer, Redacted, Result } from "effect"
 import { buildConnector, Pool } from "undici"
 import type { ProviderCard } from "../domain/Catalog.ts"
-import type { StreamEvent } from "../domain/Chat.ts"
+import { forEachEager } from "../domain/Eager.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { Settings } from "../Settings.ts"
 import { checkBaseUrl, guardedLookup } from "./EgressGuard.ts"
@@ -12,6 +13,7 @@ import type { ErrorDialect, Headers, Phase } from "./Faults.ts"
 import { answered, ofConnection, ofEvent, ofStatus, scrubbed } from "./Faults.ts"
 import type { EventFeed, StreamReader } from "./ServerEvents.ts"
 import { eventFeed, parseJson } from "./ServerEvents.ts"
+import type { Receive } from "./ProviderAdapter.ts"
 import * as Slots from "./Slots.ts"
 
 export interface EndpointOptions {
@@ -48,14 +50,15 @@ export interface Endpoint {
   /** The whole answer's JSON, parsed and as it came. */
   readonly whole: (request: UpstreamRequest) => Effect.Effect<WholeAnswer, ProviderError>
   /**
-   * The answer's events, through a reader made for this one run; ends after the reader's `end`. With `frames`, the name of a
-   * protocol, each event comes as a frame too, before what the reader makes of it.
+   * Hands on the answer's events, through a reader made for this one run; ends after the reader's `end`. With `frames`, the name
+   * of a protocol, each event comes as a frame too, before what the reader makes of it.
    */
   readonly events: (
     request: UpstreamRequest,
     reader: () => StreamReader,
+    receive: Receive,
     frames?: string
-  ) => Stream.Stream<StreamEvent, ProviderError>
+  ) => Effect.Effect<void, ProviderError>
 }
 
 /** An answer in one piece begins only once all of it is generated: it gets so many times the time-out of a first token. */
@@ -105,7 +108,7 @@ export class Upstream extends Context.Service<Upstream, {
         const checked = checkBaseUrl(options.baseUrl, allowPrivate)
         if (Result.isFailure(checked)) {
           const refused = new ProviderError({ fault: "egress_refused", message: `${card.name}: base_url ${checked.failure}`, sent: false })
-          return { json: () => Effect.fail(refused), whole: () => Effect.fail(refused), events: () => Stream.fail(refused) }
+          return { json: () => Effect.fail(refused), whole: () => Effect.fail(refused), events: () => Effect.fail(refused) }
         }
         const base = new URL(checked.success)
         const pool = yield* poolOf(base.origin, {
@@ -203,58 +206,68 @@ export class Upstream extends Context.Service<Upstream, {
                 : refusal(exchange, request, nothing)
           })
 
-        const whole: Endpoint["whole"] = (request) =>
+        /** Makes a call, which ends with what is read of it. `complete`: the answer came to its own end. */
+        const call = <A>(
+          request: UpstreamRequest,
+          { accept, complete, firstMs, read }: {
+            readonly accept: string
+            readonly firstMs: number
+            readonly read: (exchange: Exchange) => Effect.Effect<A, ProviderError>
+            readonly complete?: () => boolean
+          }
+        ): Effect.Effect<A, ProviderError> =>
           Effect.uninterruptibleMask((restore) =>
-            Effect.flatMapEager(waiting(restore, begin(request, "application/json", limits.firstByteMs * wholeAnswerFactor)), (exchange) =>
-              Effect.onExit(restore(readWhole(exchange, request)), () => ended(exchange)))
+            Effect.flatMapEager(waiting(restore, begin(request, accept, firstMs)), (exchange) =>
+              Effect.onExit(restore(read(exchange)), () => ended(exchange, complete?.())))
           ).pipe(Effect.mapError((error) => scrubbed(error, request.apiKey)))
+
+        const whole: Endpoint["whole"] = (request) =>
+          call(request, {
+            accept: "application/json",
+            firstMs: limits.firstByteMs * wholeAnswerFactor,
+            read: (exchange) => readWhole(exchange, request)
+          })
 
         const json: Endpoint["json"] = (request) => Effect.map(whole(request), ({ value }) => value)
 
-        /** Sends the request; the exchange lives as long as the scope. The answer is a success. */
-        const open = (request: UpstreamRequest, complete: { inOrder: boolean }): Effect.Effect<Exchange, ProviderError, Scope.Scope> =>
-          Effect.uninterruptibleMask((restore) =>
-            Effect.flatMapEager(waiting(restore, begin(request, "text/event-stream", limits.firstByteMs)), (exchange) =>
-              Effect.flatMap(Effect.scope, (scope) =>
-                Effect.andThen(
-                  Scope.addFinalizerExit(scope, () => ended(exchange, complete.inOrder)),
-                  restore(Effect.flatMap(Effect.mapError(exchange.head(), (broken) => faultOf(broken, exchange, "stream")), () =>
-                    isSuccess(exchange.status) ? Effect.succeed(exchange) : readWhole(exchange, request) as Effect.Effect<never, ProviderError>))
-                )))
-          )
+        /** Hands on what the bytes bring. */
+        const readEvents = (exchange: Exchange, feed: EventFeed, receive: Receive): Effect.Effect<void, ProviderError> => {
+          const take = (bytes: Uint8Array | undefined): Effect.Effect<void, ProviderError> => {
+            feed.feed(bytes)
+            const events = feed.take()
+            if (events.some(({ type }) => type !== "frame")) exchange.hasBegun()
+            const received = forEachEager(events, receive)
+            const error = feed.error()
+            return error === undefined ? received : Effect.andThen(received, Effect.fail(error))
+          }
+          return Effect.mapError(exchange.each(take, feed.over), (error) =>
+            error instanceof ProviderError ? error : faultOf(error, exchange, "stream"))
+        }
 
-        /** What the next bytes bring, until they bring something. */
-        const pullEvents = (exchange: Exchange, stream: EventFeed, complete: { inOrder: boolean }): Effect.Effect<Events, ProviderError | Cause.Done> =>
-          Effect.suspend(() => {
-            if (stream.over() || stream.error() !== undefined) return stream.error() ?? Cause.done()
-            const feed = (bytes: Uint8Array | undefined) => {
-              stream.feed(bytes)
-              if (stream.over()) complete.inOrder = true
-              const events = stream.take()
-              if (!hasSome(events)) return pullEvents(exchange, stream, complete)
-              if (events.some(({ type }) => type !== "frame")) exchange.hasBegun()
-              return Effect.succeed(events)
+        /** The same for an answer whose head is still to come. */
+        const readStream = (exchange: Exchange, request: UpstreamRequest, feed: EventFeed, receive: Receive) =>
+          Effect.flatMap(Effect.mapError(exchange.head(), (broken) => faultOf(broken, exchange, "stream")), () => {
+            if (!isSuccess(exchange.status)) return Effect.asVoid(readWhole(exchange, request))
+            const type = String(exchange.headers["content-type"] ?? "")
+            if (/html/i.test(type)) return Effect.fail(unexpected(card.name))
+            // A vendor that can't stream, or fails before it begins, answers with plain JSON.
+            if (/^application\/([\w.]+\+)?json/i.test(type)) {
+              return Effect.flatMap(readWhole(exchange, request), ({ value }) =>
+                Effect.fail(request.errors.read(value) === undefined ? unexpected(card.name) : ofEvent(request.errors, value)))
             }
-            const soon = exchange.now()
-            if (soon !== undefined) return feed(soon)
-            return Effect.flatMap(Effect.mapError(exchange.next(), (broken) => faultOf(broken, exchange, "stream")), feed)
+            return readEvents(exchange, feed, receive)
           })
 
-        const events: Endpoint["events"] = (request, reader, frames) =>
-          Stream.unwrap(Effect.suspend(() => {
-            const complete = { inOrder: false }
-            return Effect.map(open(request, complete), (exchange) => {
-              const type = String(exchange.headers["content-type"] ?? "")
-              if (/html/i.test(type)) return Stream.fail(unexpected(card.name))
-              // A vendor that can't stream, or fails before it begins, answers with plain JSON.
-              if (/^application\/([\w.]+\+)?json/i.test(type)) {
-                return Stream.fromEffect(Effect.flatMap(readWhole(exchange, request), ({ value }) =>
-                  Effect.fail(request.errors.read(value) === undefined ? unexpected(card.name) : ofEvent(request.errors, value))))
-              }
-              const stream = eventFeed(card.name, limits.bodyBytes, reader(), frames)
-              return Stream.fromPull(Effect.succeed(pullEvents(exchange, stream, complete)))
+        const events: Endpoint["events"] = (request, reader, receive, frames) =>
+          Effect.suspend(() => {
+            const feed = eventFeed(card.name, limits.bodyBytes, reader(), frames)
+            return call(request, {
+              accept: "text/event-stream",
+              firstMs: limits.firstByteMs,
+              read: (exchange) => readStream(exchange, request, feed, receive),
+              complete: feed.over
             })
-          })).pipe(Stream.mapError((error) => scrubbed(error, request.apiKey)))
+          })
 
         return { json, whole, events }
       })
@@ -270,10 +283,6 @@ interface Limits {
   readonly wholeCallMs: number
   readonly bodyBytes: number
 }
-
-type Events = readonly [StreamEvent, ...Array<StreamEvent>]
-
-const hasSome = (events: ReadonlyArray<StreamEvent>): events is Events => events.length > 0
 
 type Late = Extract<Broken, { why: "late" }>
 

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Exit } from "effect"
 import { once } from "node:events"
 import type { RequestListener } from "node:http"
 import { createServer } from "node:http"
@@ -30,11 +30,40 @@ describe("An exchange", () => {
         response.writeHead(200, { "content-encoding": "gzip" }).write(Buffer.concat([gzipSync("data: x\n\n"), Buffer.alloc(20)]))
       })
       yield* answer.head()
-      const pieces: Array<string> = []
-      for (let piece = yield* answer.next(); piece !== undefined; piece = yield* answer.next()) pieces.push(piece.toString())
-      assert.strictEqual(pieces.join(""), "data: x\n\n")
+      let text = ""
+      yield* answer.each((bytes) => Effect.sync(() => void (text += bytes ?? "")), () => false)
+      assert.strictEqual(text, "data: x\n\n")
       answer.close()
       yield* Effect.promise(() => closed.promise).pipe(Effect.timeout("2 seconds"))
+    }).pipe(Effect.scoped))
+
+  it.live("hands nothing on to who closes it by what it was handed", () =>
+    Effect.gen(function*() {
+      const answer = yield* exchange((_, response) => {
+        response.writeHead(200).write("x")
+        setTimeout(() => response.end("y"), 20)
+      })
+      yield* answer.head()
+      const received: Array<string> = []
+      const receive = (bytes: Buffer | undefined) => {
+        received.push(String(bytes))
+        answer.close()
+        return Effect.void
+      }
+      yield* Effect.timeoutOption(answer.each(receive, () => false), 100)
+      assert.deepStrictEqual(received, ["x"])
+    }).pipe(Effect.scoped))
+
+  it.live("is not to blame for a defect of who receives it", () =>
+    Effect.gen(function*() {
+      const answer = yield* exchange((_, response) => void response.writeHead(200).write("x"))
+      yield* answer.head()
+      const boom = new Error("boom")
+      const exit = yield* Effect.exit(answer.each(() => {
+        throw boom
+      }, () => false))
+      assert.deepStrictEqual(exit, Exit.die(boom))
+      answer.close()
     }).pipe(Effect.scoped))
 
   it.live("reads the rest of what stopped while nobody waited for it", () =>

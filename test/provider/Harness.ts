@@ -1,7 +1,7 @@
 /** Adapters of real provider types in front of the fake provider, over real sockets, with short limits. */
-import { Context, Effect, Layer, Redacted, Stream } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import type { ProviderCard } from "../../src/domain/Catalog.ts"
-import type { ChatRequest, Completion, Delta } from "../../src/domain/Chat.ts"
+import type { ChatRequest, Completion, Delta, StreamEvent } from "../../src/domain/Chat.ts"
 import type { ProviderError } from "../../src/domain/ProviderError.ts"
 import type { ProviderAdapter, ProviderCall } from "../../src/provider/ProviderAdapter.ts"
 import { ProviderTypes } from "../../src/provider/ProviderTypes.ts"
@@ -58,9 +58,16 @@ export const callOf = (upstreamModel: string, request: ChatRequest | string = "S
   ...given
 })
 
+/** All that a stream hands on. */
+export const eventsOf = (adapter: ProviderAdapter, call: ProviderCall): Effect.Effect<ReadonlyArray<StreamEvent>, ProviderError> =>
+  Effect.suspend(() => {
+    const events: Array<StreamEvent> = []
+    return Effect.as(adapter.stream(call, (event) => Effect.sync(() => void events.push(event))), events)
+  })
+
 /** A stream's deltas and its completion; fails as the stream does, and dies where it ends without `end`. */
 export const collect = (adapter: ProviderAdapter, call: ProviderCall): Effect.Effect<{ deltas: ReadonlyArray<Delta>; completion: Completion }, ProviderError> =>
-  Effect.flatMap(Stream.runCollect(adapter.stream(call)), (events) => {
+  Effect.flatMap(eventsOf(adapter, call), (events) => {
     const deltas = events.filter((event) => event.type !== "end" && event.type !== "frame")
     const ends = events.filter((event) => event.type === "end")
     const [end] = ends

@@ -1,5 +1,5 @@
 import { assert, it as base, layer } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Redacted, Scope } from "effect"
 import { textOf } from "../../src/domain/Chat.ts"
 import { adapterFor, callOf, collect, environment, Fake, fakeAdapter, layer as harness, quick, upstreams } from "./Harness.ts"
 
@@ -20,18 +20,19 @@ layer(harness, { excludeTestServices: true })("Upstream", (it) => {
       assert.notStrictEqual(call.state, "open")
     }).pipe(Effect.scoped))
 
-  it.effect("44: a stream that is interrupted, or no longer read, closes the upstream's socket", () =>
+  it.effect("44: a stream that is interrupted, from outside or by who receives it, closes the upstream's socket", () =>
     Effect.gen(function*() {
       const fake = yield* Fake
       fake.reset()
       const adapter = yield* fakeAdapter("openai")
       fake.script(model, { fault: "drip?chunk_ms=20" }, { fault: "stall?after=1" })
 
-      yield* Stream.runDrain(Stream.take(adapter.stream(callOf(model)), 2))
+      let events = 0
+      yield* Effect.exit(adapter.stream(callOf(model), () => (++events < 2 ? Effect.void : Effect.interrupt)))
       yield* Effect.promise(() => fake.calls[0]?.ended ?? Promise.reject(new Error("no call"))).pipe(Effect.timeout(1000))
 
       const begun = yield* Deferred.make<void>()
-      const fiber = yield* Effect.forkChild(Stream.runForEach(adapter.stream(callOf(model)), () => Deferred.succeed(begun, undefined)))
+      const fiber = yield* Effect.forkChild(adapter.stream(callOf(model), () => Effect.asVoid(Deferred.succeed(begun, undefined))))
       yield* Deferred.await(begun)
       yield* Fiber.interrupt(fiber)
       yield* Effect.promise(() => fake.calls[1]?.ended ?? Promise.reject(new Error("no call"))).pipe(Effect.timeout(1000))
@@ -61,7 +62,7 @@ layer(harness, { excludeTestServices: true })("Upstream", (it) => {
       const arrived = fake.next(model)
       const opened = yield* Deferred.make<void>()
       const fiber = yield* Effect.forkChild(
-        Stream.runForEach(adapter.stream(callOf(model)), () => Effect.andThen(Deferred.succeed(opened, undefined), Effect.never))
+        adapter.stream(callOf(model), () => Effect.andThen(Deferred.succeed(opened, undefined), Effect.never))
       )
       yield* Deferred.await(opened)
       const held = process.memoryUsage().arrayBuffers
@@ -138,7 +139,7 @@ base.live("a wait in the queue is as bounded as the wait for a first byte", () =
     const fake = yield* Fake
     const adapter = yield* fakeAdapter("openai", { maxConcurrency: 1, timeouts: { ...quick, wholeCallMs: 60_000, firstByteMs: 200 } })
     fake.script("m", { fault: "drip?chunk_ms=20" })
-    const busy = yield* Effect.forkChild(Stream.runDrain(adapter.stream(callOf("m"))))
+    const busy = yield* Effect.forkChild(adapter.stream(callOf("m"), () => Effect.void))
     while (fake.calls.length < 1) yield* Effect.sleep(5)
     assert.strictEqual((yield* Effect.flip(adapter.complete(callOf("m")))).fault, "queue_full")
     yield* Fiber.interrupt(busy)

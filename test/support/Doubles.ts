@@ -1,5 +1,5 @@
 /** Test doubles: cards, completions, and services that remember what they were asked. */
-import { Effect, Layer, Redacted, Stream } from "effect"
+import { Effect, Layer, Redacted } from "effect"
 import type { StoreUnavailable } from "../../src/domain/RequestError.ts"
 import type { Attempt } from "../../src/domain/Attempt.ts"
 import { Admission } from "../../src/account/Admission.ts"
@@ -13,7 +13,7 @@ import type { Fault } from "../../src/domain/ProviderError.ts"
 import { ProviderError } from "../../src/domain/ProviderError.ts"
 import type { Usage } from "../../src/domain/Usage.ts"
 import { zero } from "../../src/domain/Usage.ts"
-import type { ProviderCall } from "../../src/provider/ProviderAdapter.ts"
+import type { ProviderCall, Receive } from "../../src/provider/ProviderAdapter.ts"
 import { ProviderRegistry } from "../../src/provider/ProviderRegistry.ts"
 
 /** A model at provider `p` unless told otherwise: context 8,192, weight 100, 1 $ per million tokens in and 2 $ out. */
@@ -87,16 +87,12 @@ export const scriptedProviders = (script: { readonly [upstreamModel: string]: Re
         const answer = last === "hang" ? Effect.never : isError(last) ? Effect.fail(last) : Effect.succeed(last)
         return lateMs === 0 ? answer : Effect.delay(answer, lateMs)
       }),
-    stream: (call: ProviderCall) =>
-      Stream.suspend(() => {
+    stream: (call: ProviderCall, receive: Receive) =>
+      Effect.suspend(() => {
         const reply = next(call)
         const { deltas, last, lateMs = 0 } = "deltas" in reply ? reply : { deltas: [], last: reply }
-        const end = last === "hang"
-          ? Stream.never
-          : isError(last)
-          ? Stream.fail(last)
-          : Stream.make({ type: "end" as const, completion: last })
-        return Stream.concat(Stream.fromIterable(deltas), lateMs === 0 ? end : Stream.unwrap(Effect.as(Effect.sleep(lateMs), end)))
+        const end = last === "hang" ? Effect.never : isError(last) ? Effect.fail(last) : receive({ type: "end", completion: last })
+        return Effect.andThen(Effect.forEach(deltas, receive, { discard: true }), lateMs === 0 ? end : Effect.delay(end, lateMs))
       }),
     models: () => Effect.succeed([])
   }

@@ -6,7 +6,9 @@ export const isJson = (value: unknown): value is Json => typeof value === "objec
 
 export const objectOf = (value: unknown): Json => (isJson(value) ? value : {})
 
-export const listOf = (value: unknown): ReadonlyArray<Json> => (Array.isArray(value) ? value.filter(isJson) : [])
+export const listOf = (value: unknown): ReadonlyArray<Json> => (Array.isArray(value) ? value.filter(isJson) : none)
+
+const none: ReadonlyArray<Json> = []
 
 /** A text that is not empty. */
 export const stringOf = (value: unknown): string | undefined => (typeof value === "string" && value !== "" ? value : undefined)

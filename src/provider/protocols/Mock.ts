@@ -1,8 +1,9 @@
 /** A provider without a network: the same question gets the same answer, so that everything can be tried without a key. */
 import { createHash } from "node:crypto"
-import { Effect, Stream } from "effect"
+import { Effect } from "effect"
 import type { ChatRequest, Choice, Completion, Message, StreamEvent } from "../../domain/Chat.ts"
 import { text, textOf } from "../../domain/Chat.ts"
+import { forEachEager } from "../../domain/Eager.ts"
 import type { Embeddings } from "../../domain/Embedding.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
 import type { EmbeddingCall, ProviderAdapter, ProviderCall } from "../ProviderAdapter.ts"
@@ -138,7 +139,7 @@ const checked = (call: ProviderCall): Effect.Effect<Completion, ProviderError> =
 
 export const mock: ProviderAdapter = {
   complete: checked,
-  stream: (call) => Stream.unwrap(Effect.map(checked(call), (completion) => Stream.fromIterable(eventsOf(completion)))),
+  stream: (call, receive) => Effect.flatMap(checked(call), (completion) => forEachEager(eventsOf(completion), receive)),
   embed: (call) =>
     Effect.suspend(() => {
       const embeddings = embeddingsIn(call)

@@ -140,7 +140,7 @@ const signatureIn = (detail: Json): Delta | undefined => {
 }
 
 /** Of a message or a delta: its texts in order. Mistral writes thoughts and text as a list of parts. */
-const textsIn = (message: Json): ReadonlyArray<Delta> => {
+const textsIn = (message: Json): Array<Delta> => {
   const deltas: Array<Delta> = []
   const thought = stringOf(message["reasoning_content"]) ?? stringOf(message["reasoning"])
   if (thought !== undefined) deltas.push({ type: "reasoning", text: thought })
@@ -267,10 +267,11 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   let model: string | undefined
 
   const openChoice = (index: number): OpenChoice => {
+    const open = choices.get(index)
+    if (open !== undefined) return open
     const fresh = { parts: collector(), finish: undefined, stop: {}, logprobs: { content: [], refusal: [] }, callIds: [] }
-    const open = choices.get(index) ?? fresh
-    choices.set(index, open)
-    return open
+    choices.set(index, fresh)
+    return fresh
   }
 
   /** Deltas of the first choice are handed on; the others wait for the end. */
@@ -278,10 +279,13 @@ const reader = (call: ProviderCall) => (): StreamReader => {
     const index = numberOf(choice["index"]) ?? 0
     const open = openChoice(index)
     const delta = objectOf(choice["delta"] ?? choice["message"])
-    const deltas = [...textsIn(delta), ...listOf(delta["tool_calls"]).map((item) => toolDeltaIn(open, item))]
+    const deltas = textsIn(delta)
+    for (const item of listOf(delta["tool_calls"])) deltas.push(toolDeltaIn(open, item))
     for (const item of deltas) open.parts.push(item)
-    open.logprobs.content.push(...listAt(choice["logprobs"], "content"))
-    open.logprobs.refusal.push(...listAt(choice["logprobs"], "refusal"))
+    if ("logprobs" in choice) {
+      open.logprobs.content.push(...listAt(choice["logprobs"], "content"))
+      open.logprobs.refusal.push(...listAt(choice["logprobs"], "refusal"))
+    }
     open.finish = stringOf(choice["finish_reason"]) ?? open.finish
     if ("stop_reason" in choice) open.stop = stoppedBy(call, choice)
     return index === 0 ? deltas : []

@@ -1,6 +1,6 @@
 /** What every protocol gives, and the adapter that it makes of an endpoint. */
 import type { Redacted } from "effect"
-import { Effect, Stream } from "effect"
+import { Effect } from "effect"
 import type { Completion } from "../../domain/Chat.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
 import type { ProviderAdapter, ProviderCall } from "../ProviderAdapter.ts"
@@ -100,12 +100,12 @@ export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapt
         })
         return out.native ? answer : Effect.mapError(answer, named)
       }),
-    stream: (given) =>
-      Stream.suspend(() => {
+    stream: (given, receive) =>
+      Effect.suspend(() => {
         const out = outgoing(given, true)
-        if (out instanceof ProviderError) return Stream.fail(out)
-        const events = endpoint.events(out.request, protocol.reader(out.call), out.native ? protocol.name : undefined)
-        return out.native ? events : Stream.mapError(events, named)
+        if (out instanceof ProviderError) return Effect.fail(out)
+        const events = endpoint.events(out.request, protocol.reader(out.call), receive, out.native ? protocol.name : undefined)
+        return out.native ? events : Effect.mapError(events, named)
       }),
     models: (apiKey) => protocol.models(endpoint, apiKey)
   }

@@ -1,9 +1,9 @@
 import { assert, describe, layer } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect } from "effect"
 import type { ChatRequest } from "../../../src/domain/Chat.ts"
 import type { ProviderError } from "../../../src/domain/ProviderError.ts"
 import { ask } from "../../support/Doubles.ts"
-import { adapterFor, callOf, Fake, layer as upstreams } from "../Harness.ts"
+import { adapterFor, callOf, eventsOf, Fake, layer as upstreams } from "../Harness.ts"
 
 const own = { model: "whatever", messages: [{ role: "user", content: "Hi", tint: 1 }], novelty: [1, null] }
 
@@ -21,7 +21,7 @@ const sent = (providerType: string, chat: ChatRequest, stream = false) =>
     const vendor = providerType === "anthropic" || providerType === "openai" ? providerType : "compatible"
     const adapter = yield* adapterFor(providerType, fake.url(vendor))
     const call = callOf("upstream-name", chat)
-    const items = stream ? yield* Stream.runCollect(adapter.stream(call)) : []
+    const items = stream ? yield* eventsOf(adapter, call) : []
     const completion = stream ? undefined : yield* adapter.complete(call)
     return { body: fake.calls[0]?.body, headers: fake.calls[0]?.headers ?? {}, completion, items }
   }).pipe(Effect.scoped)

@@ -1,5 +1,5 @@
 /** A provider type from outside of `src/`: it says what it heard, and knows one key. */
-import { Effect, Redacted, Stream } from "effect"
+import { Effect, Redacted } from "effect"
 import type { Completion } from "../../../src/domain/Chat.ts"
 import { text, textOf } from "../../../src/domain/Chat.ts"
 import { ProviderError } from "../../../src/domain/ProviderError.ts"
@@ -20,12 +20,12 @@ const answer = ({ request, upstreamModel }: ProviderCall): Completion => ({
 
 const adapter: ProviderAdapter = {
   complete: (call) => Effect.as(opens(call.apiKey), answer(call)),
-  stream: (call) =>
-    Stream.unwrap(Effect.map(opens(call.apiKey), () => {
+  stream: (call, receive) =>
+    Effect.andThen(opens(call.apiKey), () => {
       const completion = answer(call)
       const words = textOf(completion.content).split(/(?<= )/).map((word) => ({ type: "text", text: word }) as const)
-      return Stream.fromIterable([...words, { type: "end", completion } as const])
-    })),
+      return Effect.forEach([...words, { type: "end", completion } as const], receive, { discard: true })
+    }),
   models: (key) => Effect.as(opens(key), ["parrot-1"])
 }
 
