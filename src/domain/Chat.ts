@@ -2,6 +2,7 @@
  * The canonical form of a conversation: what every client protocol is raised to and every provider protocol is lowered from.
  * Plain data, checked at the edges and trusted inside.
  */
+import type { JsonSource } from "./JsonSource.ts"
 import type { Usage } from "./Usage.ts"
 
 /** Where bytes come from: a URL that the provider fetches, or base64 data. */
@@ -119,6 +120,8 @@ export interface ChatRequest {
   readonly native?: {
     readonly protocol: string
     readonly body: { readonly [name: string]: unknown }
+    /** The bytes in which it came, where they are known. */
+    readonly source?: JsonSource
     /** The client's headers that belong to the protocol and go with its JSON, by their names in lower case. */
     readonly headers?: { readonly [name: string]: string }
   }

@@ -72,7 +72,7 @@ export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapt
     const body = fitting === request ? protocol.rewrite(call, native.body, stream) : undefined
     if (body === undefined) return undefined
     const own: Json = { ...body, model: call.upstreamModel, ...(stream ? { stream } : {}) }
-    return { call, request: protocol.request(call, stream, own), native: true }
+    return { call, request: { ...protocol.request(call, stream, own), source: native.source }, native: true }
   }
 
   const outgoing = (call: ProviderCall, stream: boolean): Outgoing | ProviderError => {
