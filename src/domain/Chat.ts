@@ -120,11 +120,11 @@ export interface ChatRequest {
   readonly native?: {
     readonly protocol: string
     readonly body: { readonly [name: string]: unknown }
-    /** The bytes in which it came, where they are known. */
-    readonly source?: JsonSource
     /** The client's headers that belong to the protocol and go with its JSON, by their names in lower case. */
     readonly headers?: { readonly [name: string]: string }
   }
+  /** The client's body as it came. */
+  readonly source?: JsonSource | undefined
   /**
    * What stands in the client's JSON and has no place in the canonical form, by its paths: a provider that isn't sent `native`
    * refuses the request by the first of them, or answers without them where `dropUnsupported` says so.

@@ -1,6 +1,6 @@
 /**
- * A JSON object and the bytes in which it came: what is not changed of it goes on in them, since writing a long text as JSON again
- * costs more than all else that is done with it. Pure functions.
+ * A JSON object and the bytes in which it came: another that says much the same is sent in them, since writing a long text as JSON
+ * again costs more than all else that is done with it. Pure functions.
  */
 type Json = { readonly [name: string]: unknown }
 
@@ -10,10 +10,12 @@ interface Field {
   readonly end: number
 }
 
-/** Where the fields of an object stand in its bytes. */
+/** What the bytes of a JSON object are made of. */
 export interface Outline {
   readonly bytes: Buffer
   readonly fields: ReadonlyArray<Field>
+  /** How many fields it and all objects in it have. */
+  readonly names: number
 }
 
 export interface JsonSource extends Outline {
@@ -23,6 +25,7 @@ export interface JsonSource extends Outline {
 
 const quote = 0x22
 const comma = 0x2c
+const colon = 0x3a
 const backslash = 0x5c
 
 /** Most strings end within so many bytes, which are looked at sooner than `indexOf` is asked. */
@@ -46,11 +49,12 @@ const endOfString = (bytes: Buffer, start: number): number => {
 }
 
 /**
- * One look over the bytes, strings jumped over; undefined: arrays and objects stand deeper in each other than `deepest`. The fields
- * are those of an object in valid JSON; of anything else they mean nothing.
+ * One look over the bytes, strings jumped over; undefined: arrays and objects stand deeper in each other than `deepest`. What it
+ * tells of anything else than an object in valid JSON means nothing.
  */
 export const outline = (bytes: Buffer, deepest: number): Outline | undefined => {
   const fields: Array<Field> = []
+  let names = 0
   let depth = 0
   let start: number | undefined
   const close = (end: number) => {
@@ -62,6 +66,9 @@ export const outline = (bytes: Buffer, deepest: number): Outline | undefined => 
       case quote:
         if (depth === 1) start ??= i
         i = endOfString(bytes, i)
+        break
+      case colon:
+        names++
         break
       case comma:
         if (depth === 1) close(i)
@@ -77,7 +84,24 @@ export const outline = (bytes: Buffer, deepest: number): Outline | undefined => 
       default:
     }
   }
-  return { bytes, fields }
+  return { bytes, fields, names }
+}
+
+const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null
+
+const namesIn = (value: unknown): number => {
+  if (!isObject(value)) return 0
+  let names = 0
+  if (Array.isArray(value)) { for (const one of value) names += namesIn(one) }
+  else for (const name in value) names += 1 + namesIn(value[name])
+  return names
+}
+
+const isSame = (a: unknown, b: unknown): boolean => {
+  if (a === b) return true
+  if (!isObject(a) || !isObject(b) || Array.isArray(a) !== Array.isArray(b)) return false
+  const names = Object.keys(a)
+  return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && isSame(a[name], b[name]))
 }
 
 const nameOf = (bytes: Buffer, { start }: Field): string => JSON.parse(bytes.toString("utf8", start, endOfString(bytes, start) + 1))
@@ -89,16 +113,17 @@ const between = Buffer.from(",")
 const end = Buffer.from("}")
 
 /**
- * The JSON of `wanted`, in the bytes of the source where a field has the very value that it has there. An object that names a field
- * twice is written anew: who reads it may take another of the two than was looked at here.
+ * The JSON of `wanted`: fields that say what those of the source say in the bytes of these. Where an object of the source names a
+ * field twice, all is written anew: who reads it may take another of the two than was looked at here.
  */
-export const written = ({ bytes, fields, value }: JsonSource, wanted: Json): Buffer => {
-  const names = fields.map((field) => nameOf(bytes, field))
-  if (new Set(names).size < names.length) return Buffer.from(JSON.stringify(wanted))
-  const isKept = (name: string) => Object.hasOwn(value, name) && Object.hasOwn(wanted, name) && wanted[name] === value[name]
-  const kept = fields.filter((_, i) => isKept(names[i] ?? ""))
-  const others = Object.entries(wanted).filter(([name, value]) => value !== undefined && !isKept(name))
-  if (kept.length === fields.length && others.length === 0) return bytes
-  const parts = [...kept.map(({ end, start }) => bytes.subarray(start, end)), ...others.map(([name, value]) => fieldOut(name, value))]
+export const written = ({ bytes, fields, names, value }: JsonSource, wanted: Json): Buffer => {
+  if (names !== namesIn(value)) return Buffer.from(JSON.stringify(wanted))
+  const kept = new Map(fields.flatMap((field) => {
+    const name = nameOf(bytes, field)
+    return Object.hasOwn(wanted, name) && isSame(value[name], wanted[name]) ? [[name, field] as const] : []
+  }))
+  const others = Object.entries(wanted).filter(([name, value]) => value !== undefined && !kept.has(name))
+  if (kept.size === fields.length && others.length === 0) return bytes
+  const parts = [...Array.from(kept.values(), ({ end, start }) => bytes.subarray(start, end)), ...others.map(([name, value]) => fieldOut(name, value))]
   return Buffer.concat([open, ...parts.flatMap((part, i) => (i === 0 ? [part] : [between, part])), end])
 }

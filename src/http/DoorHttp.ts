@@ -6,8 +6,6 @@ import type { Scope } from "effect"
 import { Effect } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
-import type { ChatRequest } from "../domain/Chat.ts"
-import type { JsonSource } from "../domain/JsonSource.ts"
 import type { RequestError } from "../domain/RequestError.ts"
 import { forEachEager } from "../domain/Eager.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
@@ -60,7 +58,7 @@ export const make = Effect.gen(function*() {
     const options = yield* Effect.fromResult(
       RunOptions.read({ headers: request.headers, model: call.model, tokenhub, modes: modes.names, refinements: defaultRefinements })
     )
-    return { body, call: { ...call, chat: withSource(call.chat, { ...parsed.outline, value: parsed.value }) }, options }
+    return { body, call: { ...call, chat: { ...call.chat, source: parsed.source } }, options }
   })
 
   const stream = (
@@ -128,10 +126,6 @@ export const make = Effect.gen(function*() {
       return answerOf(door, result, { ...facts, model: result.model }, body)
     }).pipe(Effect.catch(ErrorEnvelope.respond))
 })
-
-/** The request with the bytes in which the client's own JSON came. */
-const withSource = (chat: ChatRequest, source: JsonSource): ChatRequest =>
-  chat.native === undefined ? chat : { ...chat, native: { ...chat.native, source } }
 
 /** The provider's own answer where it speaks the client's protocol, as it came. */
 const answerOf = (door: Door, result: RunResult, facts: AnswerFacts, body: Json): Response => {

@@ -1,7 +1,7 @@
 /** JSON from strangers: what is looked at before and after it is parsed (FAULTS.md rows 60 to 62). Pure functions. */
 import { isUtf8 } from "node:buffer"
 import { Result } from "effect"
-import type { Outline } from "../domain/JsonSource.ts"
+import type { JsonSource } from "../domain/JsonSource.ts"
 import { outline } from "../domain/JsonSource.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
 
@@ -49,10 +49,10 @@ const faultOf = (error: unknown): string =>
 
 const none: ReadonlySet<string> = new Set()
 
-/** What the bytes of a body say, and how they are made up. */
+/** What the bytes of a body say; `source`: where it is an object. */
 export interface Parsed {
   readonly value: unknown
-  readonly outline: Outline
+  readonly source: JsonSource | undefined
 }
 
 /**
@@ -73,7 +73,7 @@ export const parse = (bytes: Buffer, free = none): Result.Result<Parsed, Invalid
   }
   const found = mayReach(body) ? prototypeKey(value, [], free) : undefined
   return found === undefined
-    ? Result.succeed({ value, outline: made })
+    ? Result.succeed({ value, source: isRecord(value) ? { ...made, value } : undefined })
     : invalid(`The field '${formatPath(found)}' has a name that is not allowed`, formatPath(found))
 }
 
