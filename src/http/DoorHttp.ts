@@ -99,8 +99,7 @@ export const make = Effect.gen(function*() {
     })
 
   return (door: Door, { answered, prepare }: Hooks = {}) =>
-  ({ request }: { readonly request: Request }): Effect.Effect<Response, never, Caller | Scope.Scope> =>
-    Effect.gen(function*() {
+    Effect.fnUntraced(function*({ request }: { readonly request: Request }): Effect.fn.Return<Response, RequestError | ErrorEnvelope.HttpFault, Caller | Scope.Scope> {
       const caller = yield* Caller
       const { clientKey } = caller
       const context = yield* RequestContext
@@ -124,7 +123,7 @@ export const make = Effect.gen(function*() {
       if (call.stream) return yield* stream({ door, request, run, facts, body, events, answered: keep })
       const result = yield* Effect.tap(orchestrator.run(run, ErrorEnvelope.describe), keep)
       return answerOf(door, result, { ...facts, model: result.model }, body)
-    }).pipe(Effect.catch(ErrorEnvelope.respond))
+    }, Effect.catch(ErrorEnvelope.respond))
 })
 
 /** The provider's own answer where it speaks the client's protocol, as it came. */

@@ -74,17 +74,18 @@ export const ChatHttp = HttpApiBuilder.group(
         })
       })
 
-    return handlers.handleRaw("chat", ({ request }) =>
-      Effect.gen(function*() {
-        const caller = yield* Caller
-        const facts = yield* RequestContext
-        const call = yield* read(request)
-        const run: RunRequest = { ...call, id: facts.id, clientKey: caller.clientKey }
-        yield* RunHttp.checkNames(router, caller, call)
-        facts.taken = true
-        if (call.stream) return yield* stream(request, run)
-        return yield* Effect.map(orchestrator.run(run, ErrorEnvelope.describe), answer)
-      }).pipe(Effect.catch(ErrorEnvelope.respond)))
+    const serve = Effect.fnUntraced(function*({ request }: { readonly request: HttpServerRequest.HttpServerRequest }) {
+      const caller = yield* Caller
+      const facts = yield* RequestContext
+      const call = yield* read(request)
+      const run: RunRequest = { ...call, id: facts.id, clientKey: caller.clientKey }
+      yield* RunHttp.checkNames(router, caller, call)
+      facts.taken = true
+      if (call.stream) return yield* stream(request, run)
+      return yield* Effect.map(orchestrator.run(run, ErrorEnvelope.describe), answer)
+    }, Effect.catch(ErrorEnvelope.respond))
+
+    return handlers.handleRaw("chat", serve)
   })
 )
 
