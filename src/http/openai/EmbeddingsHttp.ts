@@ -1,4 +1,5 @@
 import { Effect } from "effect"
+import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { Orchestrator } from "../../orchestrate/Orchestrator.ts"
@@ -19,17 +20,18 @@ export const EmbeddingsHttp = HttpApiBuilder.group(
     const orchestrator = yield* Orchestrator
     const { maxBodyBytes } = yield* Settings
 
-    return handlers.handleRaw("embeddings", ({ request }) =>
-      Effect.gen(function*() {
-        const { clientKey } = yield* Caller
-        const facts = yield* RequestContext
-        const body = yield* readJson(request)
-        if (body.bytes > maxBodyBytes) return yield* tooLarge(maxBodyBytes)
-        const call = yield* Effect.fromResult(EmbeddingsWire.decode(body.value, request.headers))
-        facts.taken = true
-        const result = yield* orchestrator.embed({ ...call, id: facts.id, clientKey }, ErrorEnvelope.describe)
-        const answer = EmbeddingsWire.answerOf(result, call.embedding)
-        return HttpServerResponse.jsonUnsafe(answer, { headers: RunHttp.headersOf(result) })
-      }).pipe(Effect.catch(ErrorEnvelope.respond)))
+    const serve = Effect.fnUntraced(function*({ request }: { readonly request: HttpServerRequest.HttpServerRequest }) {
+      const { clientKey } = yield* Caller
+      const facts = yield* RequestContext
+      const body = yield* readJson(request)
+      if (body.bytes > maxBodyBytes) return yield* tooLarge(maxBodyBytes)
+      const call = yield* Effect.fromResult(EmbeddingsWire.decode(body.value, request.headers))
+      facts.taken = true
+      const result = yield* orchestrator.embed({ ...call, id: facts.id, clientKey }, ErrorEnvelope.describe)
+      const answer = EmbeddingsWire.answerOf(result, call.embedding)
+      return HttpServerResponse.jsonUnsafe(answer, { headers: RunHttp.headersOf(result) })
+    }, Effect.catch(ErrorEnvelope.respond))
+
+    return handlers.handleRaw("embeddings", serve)
   })
 )
