@@ -2,6 +2,7 @@
  * The canonical form of a conversation: what every client protocol is raised to and every provider protocol is lowered from.
  * Plain data, checked at the edges and trusted inside.
  */
+import type { JsonSource } from "./JsonSource.ts"
 import type { Usage } from "./Usage.ts"
 
 /** Where bytes come from: a URL that the provider fetches, or base64 data. */
@@ -122,6 +123,8 @@ export interface ChatRequest {
     /** The client's headers that belong to the protocol and go with its JSON, by their names in lower case. */
     readonly headers?: { readonly [name: string]: string }
   }
+  /** The client's body as it came. */
+  readonly source?: JsonSource | undefined
   /**
    * What stands in the client's JSON and has no place in the canonical form, by its paths: a provider that isn't sent `native`
    * refuses the request by the first of them, or answers without them where `dropUnsupported` says so.

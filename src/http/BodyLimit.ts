@@ -32,8 +32,7 @@ const readError = (error: HttpServerError.HttpServerError): InvalidRequest | Pay
     : incomplete
 
 /** A parsed body and its size on the wire. */
-export interface JsonBody {
-  readonly value: unknown
+export interface JsonBody extends Json.Parsed {
   readonly bytes: number
 }
 
@@ -100,7 +99,7 @@ export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.
 /** Reads and parses a JSON body. `free`: see `Json.parse`. */
 export const readJson = (request: HttpServerRequest.HttpServerRequest, free?: ReadonlySet<string>): Effect.Effect<JsonBody, ReadFault> =>
   Effect.flatMap(readBytes(request), (bytes) =>
-    Effect.fromResult(Result.map(Json.parse(bytes, free), (value) => ({ value, bytes: bytes.length }))))
+    Effect.fromResult(Result.map(Json.parse(bytes, free), (parsed) => ({ ...parsed, bytes: bytes.length }))))
 
 /** A body that Effect reads and decodes: it may be asked for again. */
 const check = Effect.fnUntraced(function*(

@@ -58,7 +58,7 @@ export const make = Effect.gen(function*() {
     const options = yield* Effect.fromResult(
       RunOptions.read({ headers: request.headers, model: call.model, tokenhub, modes: modes.names, refinements: defaultRefinements })
     )
-    return { body, call, options }
+    return { body, call: { ...call, chat: { ...call.chat, source: parsed.source } }, options }
   })
 
   const stream = (
@@ -99,8 +99,7 @@ export const make = Effect.gen(function*() {
     })
 
   return (door: Door, { answered, prepare }: Hooks = {}) =>
-  ({ caller, facts: context, request }: Asked): Effect.Effect<Response, never, Scope.Scope> =>
-    Effect.gen(function*() {
+    Effect.fnUntraced(function*({ caller, facts: context, request }: Asked): Effect.fn.Return<Response, RequestError | ErrorEnvelope.HttpFault, Scope.Scope> {
       const { clientKey } = caller
       const { body, call, options: { dropUnsupported, events, ...options } } = yield* read(door, request, clientKey, prepare)
       yield* RunHttp.checkNames(router, caller, options)
@@ -122,7 +121,7 @@ export const make = Effect.gen(function*() {
       if (call.stream) return yield* stream({ door, request, run, facts, body, events, answered: keep })
       const result = yield* Effect.tap(orchestrator.run(run, ErrorEnvelope.describe), keep)
       return answerOf(door, result, { ...facts, model: result.model }, body)
-    }).pipe(Effect.catch(ErrorEnvelope.respond))
+    }, Effect.catch(ErrorEnvelope.respond))
 })
 
 /** The provider's own answer where it speaks the client's protocol, as it came. */

@@ -1,46 +1,11 @@
 /** JSON from strangers: what is looked at before and after it is parsed (FAULTS.md rows 60 to 62). Pure functions. */
 import { isUtf8 } from "node:buffer"
 import { Result } from "effect"
+import type { JsonSource } from "../domain/JsonSource.ts"
+import { outline } from "../domain/JsonSource.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
 
 const deepest = 64
-
-const quote = 0x22
-const backslash = 0x5c
-
-/** The index of the quote that ends the string which begins at `start`; the length of the bytes where none does. */
-const endOfString = (bytes: Buffer, start: number): number => {
-  let at = start
-  while (true) {
-    at = bytes.indexOf(quote, at + 1)
-    if (at < 0) return bytes.length
-    let escapes = 0
-    while (bytes[at - 1 - escapes] === backslash) escapes++
-    if (escapes % 2 === 0) return at
-  }
-}
-
-/** Whether arrays and objects stand deeper in each other than `limit`; strings are jumped over. */
-const isDeeperThan = (limit: number, bytes: Buffer): boolean => {
-  let depth = 0
-  for (let i = 0; i < bytes.length; i++) {
-    switch (bytes[i]) {
-      case quote:
-        i = endOfString(bytes, i)
-        break
-      case 0x5b:
-      case 0x7b:
-        if (++depth > limit) return true
-        break
-      case 0x5d:
-      case 0x7d:
-        depth--
-        break
-      default:
-    }
-  }
-  return false
-}
 
 /** A path as errors show it: `messages[3].content`. */
 export const formatPath = (path: ReadonlyArray<PropertyKey>): string =>
@@ -71,9 +36,9 @@ const prototypeKey = (value: unknown, path: ReadonlyArray<PropertyKey>, free: Re
 
 /**
  * Whether the names of such keys stand in the bytes at all, as they are or by escapes: most bodies need no walk then, which
- * costs ten times what parsing does where there are many small values.
+ * costs ten times what parsing does where there are many small values. A quote is rarer in a long text than the letters of a name.
  */
-const mayReach = (bytes: Buffer): boolean => bytes.includes("__proto__") || bytes.includes("constructor") || bytes.includes("\\u00")
+const mayReach = (bytes: Buffer): boolean => bytes.includes("\"__proto__\"") || bytes.includes("\"constructor\"") || bytes.includes("\\u00")
 
 const invalid = (message: string, param?: string): Result.Result<never, InvalidRequest> =>
   Result.fail(new InvalidRequest({ message, code: "invalid_json", ...(param === undefined ? {} : { param }) }))
@@ -84,15 +49,22 @@ const faultOf = (error: unknown): string =>
 
 const none: ReadonlySet<string> = new Set()
 
+/** What the bytes of a body say; `source`: where it is an object. */
+export interface Parsed {
+  readonly value: unknown
+  readonly source: JsonSource | undefined
+}
+
 /**
  * Parses the bytes of a body: valid UTF-8, with or without a byte order mark, at most 64 deep, without keys that reach for a
  * prototype. `free` names top-level fields whose content is the caller's own data (JSON schemas) and may have such keys.
  */
-export const parse = (bytes: Buffer, free = none): Result.Result<unknown, InvalidRequest> => {
+export const parse = (bytes: Buffer, free = none): Result.Result<Parsed, InvalidRequest> => {
   const body = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
   if (body.length === 0) return invalid("The body is empty; JSON is expected")
   if (!isUtf8(body)) return invalid("The body is not valid UTF-8")
-  if (isDeeperThan(deepest, body)) return invalid(`The body is nested deeper than ${deepest} levels`)
+  const made = outline(body, deepest)
+  if (made === undefined) return invalid(`The body is nested deeper than ${deepest} levels`)
   let value: unknown
   try {
     value = JSON.parse(body.toString("utf8"))
@@ -101,7 +73,7 @@ export const parse = (bytes: Buffer, free = none): Result.Result<unknown, Invali
   }
   const found = mayReach(body) ? prototypeKey(value, [], free) : undefined
   return found === undefined
-    ? Result.succeed(value)
+    ? Result.succeed({ value, source: isRecord(value) ? { ...made, value } : undefined })
     : invalid(`The field '${formatPath(found)}' has a name that is not allowed`, formatPath(found))
 }
 

@@ -26,8 +26,10 @@ export interface Given {
   readonly model: string | null | undefined
   /** The body's `tokenhub` object. */
   readonly tokenhub: unknown
-  /** The same options under a door's own `names`: they win over the model's name, and the `tokenhub` object over them. */
-  readonly own?: Options & { readonly names?: { readonly [option: string]: string } }
+  /** The same options in a door's own fields: they win over the model's name, and the `tokenhub` object over them. */
+  readonly own?: Options
+  /** How those fields are called. */
+  readonly names?: { readonly [option: string]: string }
   /** The registered modes. */
   readonly modes: ReadonlyArray<string>
   /** Rounds of refinement where nothing is said of them. */
@@ -175,21 +177,21 @@ const defaultMode = "simple"
 
 /** What the request asks of TokenHub, or the first option that is wrong, by the name under which the client gave it. */
 export const read = (given: Given): Read<RunOptions> => {
-  const { headers, model, own, refinements, tokenhub } = given
-  const asksNothing = own === undefined && (tokenhub === undefined || tokenhub === null) && model?.startsWith(virtualPrefix) !== true && !hasOptions(headers)
+  const { headers, model, own = {}, refinements, tokenhub } = given
+  const asksNothing = Object.keys(own).length === 0 && (tokenhub === undefined || tokenhub === null) && model?.startsWith(virtualPrefix) !== true && !hasOptions(headers)
   return asksNothing ? Result.succeed({ ...usual, model: named(model ?? undefined), options: { refinements } }) : readLayers(given)
 }
 
 /** Of a request that says nothing of it, as most do. */
 const usual = { mode: defaultMode, policy: defaultPolicy, events: false, dropUnsupported: false, params: { planner: "planner", critic: "critic" } }
 
-const readLayers = ({ headers, model: requested, modes, own = {}, refinements, tokenhub }: Given): Read<RunOptions> =>
+const readLayers = ({ headers, model: requested, modes, names = {}, own = {}, refinements, tokenhub }: Given): Read<RunOptions> =>
   Result.gen(function*() {
     const virtual = yield* virtualOf(requested, modes)
     const layers = [
       yield* headerLayer(headers),
       virtual.layer,
-      { options: own, param: (option: string) => own.names?.[option] ?? option },
+      { options: own, param: (option: string) => names[option] ?? option },
       yield* objectLayer(tokenhub)
     ]
     const paramOf = (option: "mode" | "planner" | "critic") =>

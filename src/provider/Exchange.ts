@@ -14,7 +14,7 @@ export interface Sent {
   readonly path: string
   readonly headers: { readonly [name: string]: string }
   /** Sent by POST; undefined: a GET. */
-  readonly body: string | undefined
+  readonly body: string | Buffer | undefined
 }
 
 /** Milliseconds that each part may take. */

@@ -4,6 +4,8 @@ import { Clock, Context, Effect, Exit, Layer, Redacted, Result } from "effect"
 import { buildConnector, Pool } from "undici"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import { forEachEager } from "../domain/Eager.ts"
+import type { JsonSource } from "../domain/JsonSource.ts"
+import { written } from "../domain/JsonSource.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { Settings } from "../Settings.ts"
 import { checkBaseUrl, guardedLookup } from "./EgressGuard.ts"
@@ -11,6 +13,7 @@ import type { Broken, Patience, Sent } from "./Exchange.ts"
 import { Exchange, isSuccess } from "./Exchange.ts"
 import type { ErrorDialect, Headers, Phase } from "./Faults.ts"
 import { answered, ofConnection, ofEvent, ofStatus, scrubbed } from "./Faults.ts"
+import type { Json } from "./protocols/Json.ts"
 import type { EventFeed, StreamReader } from "./ServerEvents.ts"
 import { eventFeed, parseJson } from "./ServerEvents.ts"
 import type { Receive } from "./ProviderAdapter.ts"
@@ -31,7 +34,9 @@ export interface UpstreamRequest {
   /** Below the base URL, with a leading slash; a first segment that ends the base URL too is not doubled. */
   readonly path: string
   /** Sent as JSON by POST; absent: a GET. */
-  readonly body?: unknown
+  readonly body?: Json
+  /** Has much in common with the body, which is sent in its bytes where it can be. */
+  readonly source?: JsonSource | undefined
   readonly headers?: { readonly [name: string]: string }
   readonly apiKey: Redacted.Redacted | undefined
   readonly errors: ErrorDialect
@@ -143,7 +148,7 @@ export class Upstream extends Context.Service<Upstream, {
               [credential.header]: `${credential.scheme === undefined ? "" : `${credential.scheme} `}${Redacted.value(request.apiKey)}`
             })
           },
-          body: request.body === undefined ? undefined : JSON.stringify(request.body)
+          body: bodyOf(request)
         })
 
         /** What broke an exchange, in the provider's name. */
@@ -324,6 +329,11 @@ const connector = (options: { readonly allowPrivate: boolean; readonly connectMs
       else callback(...result)
     })
   }
+}
+
+const bodyOf = ({ body, source }: UpstreamRequest): Sent["body"] => {
+  if (body === undefined) return undefined
+  return source === undefined ? JSON.stringify(body) : written(source, body)
 }
 
 /** `/v1` + `/v1/messages` is `/v1/messages`: people give an SDK's base URL with or without the version. */

@@ -91,11 +91,11 @@ const piece = (text: string): number => {
 }
 
 /**
- * Longer texts are judged by this many pieces of this length, spread evenly: any text costs 80 µs at most. On prose, JSON and
- * source code of 130,000 characters that is within 3 % of counting all of it.
+ * Longer texts are judged by this many pieces of this length, spread evenly: any text costs 40 µs at most. On prose, JSON and
+ * source code of 130,000 characters that is mostly within 2 % of counting all of it, seldom beyond 6 %.
  */
 const pieces = 64
-const pieceLength = 256
+const pieceLength = 128
 
 /** Estimated tokens of a text. */
 export const textTokens = (text: string): number => {

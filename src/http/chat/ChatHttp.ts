@@ -37,7 +37,7 @@ export const ChatHttp = RawRoutes.layer(
       const body = yield* readJson(request, schemaFields)
       const call = yield* Effect.fromResult(ChatWire.decode(body.value, request.headers, modes.names))
       if (body.bytes > maxBodyBytes && !call.media) return yield* tooLarge(maxBodyBytes)
-      return call
+      return { ...call, chat: { ...call.chat, source: body.source } }
     })
 
     /** The stream begins as the first call leaves: what fails before is told as an HTTP status, not as an event. */

@@ -20,22 +20,24 @@ export interface ChatCall extends Omit<RunRequest, "id" | "clientKey">, Pick<Run
 /** Fields that TokenHub reads itself; every other one is handed on. */
 const ownFields: ReadonlySet<string> = new Set(Object.keys(ChatRequest.fields))
 
+/** Options that have fields of their own here. */
+const names = { mode: "orchestration_mode", planner: "planner_model", critic: "critic_model" }
+
 const decodeFrame = Schema.decodeUnknownResult(ChatRequest)
 
 /** The run that a parsed body and its headers ask for, or the first thing that is wrong. `modes`: those that are registered. */
 export const decode = (value: unknown, headers: HeaderView, modes: ReadonlyArray<string>): Result.Result<ChatCall, InvalidRequest> =>
-  Result.gen(function*() {
-    const wire = yield* Result.mapError(decodeFrame(value), invalidRequest)
+  Result.flatMap(Result.mapError(decodeFrame(value), invalidRequest), (wire): Result.Result<ChatCall, InvalidRequest> => {
     const body = isRecord(value) ? value : {}
     const unknown = RunOptions.unknownField(body["policy"], "policy", Policy.fields)
-    if (unknown !== undefined) return yield* Result.fail(unknown)
-    const { dropUnsupported, events: _, ...asked } = yield* RunOptions.read({
+    if (unknown !== undefined) return Result.fail(unknown)
+    const options = RunOptions.read({
       headers,
       modes,
       model: wire.model,
       tokenhub: body["tokenhub"],
+      names,
       own: {
-        names: { mode: "orchestration_mode", planner: "planner_model", critic: "critic_model" },
         ...defined("mode", wire.orchestration_mode),
         ...defined("planner", wire.planner_model),
         ...defined("critic", wire.critic_model),
@@ -44,12 +46,12 @@ export const decode = (value: unknown, headers: HeaderView, modes: ReadonlyArray
       },
       refinements: 0
     })
-    const chat = yield* raise(wire, body, ownFields)
-    return {
-      ...asked,
-      endpoint: chatPath,
-      chat: dropUnsupported ? { ...chat, dropUnsupported } : chat,
-      stream: wire.stream === true,
-      media: hasMedia(chat)
-    }
+    return Result.flatMap(options, ({ dropUnsupported, events: _, ...asked }) =>
+      Result.map(raise(wire, body, ownFields), (chat) => ({
+        ...asked,
+        endpoint: chatPath,
+        chat: dropUnsupported ? { ...chat, dropUnsupported } : chat,
+        stream: wire.stream === true,
+        media: hasMedia(chat)
+      })))
   })

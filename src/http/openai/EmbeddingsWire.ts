@@ -49,18 +49,11 @@ const extraOf = (body: Json): Pick<EmbeddingRequest, "extra"> => ({
 
 /** What a parsed body and its headers ask for, or the first thing that is wrong. */
 export const decode = (value: unknown, headers: HeaderView): Result.Result<EmbeddingsCall, InvalidRequest> =>
-  Result.gen(function*() {
-    const wire = yield* Result.mapError(decodeFrame(value), invalidRequest)
+  Result.flatMap(Result.mapError(decodeFrame(value), invalidRequest), (wire) => {
     const inputs = inputsOf(wire.input)
-    if (inputs === undefined) return yield* Result.fail(wrongInput)
-    const { deadlineMs, dropUnsupported, maxCost, model, policy } = yield* RunOptions.read({
-      headers,
-      modes,
-      model: wire.model,
-      tokenhub: wire.tokenhub,
-      refinements: 0
-    })
-    return {
+    if (inputs === undefined) return Result.fail(wrongInput)
+    const options = RunOptions.read({ headers, modes, model: wire.model, tokenhub: wire.tokenhub, refinements: 0 })
+    return Result.map(options, ({ deadlineMs, dropUnsupported, maxCost, model, policy }) => ({
       endpoint: embeddingsPath,
       model,
       policy,
@@ -74,7 +67,7 @@ export const decode = (value: unknown, headers: HeaderView): Result.Result<Embed
         ...extraOf(isRecord(value) ? value : {}),
         ...(dropUnsupported ? { dropUnsupported } : {})
       }
-    }
+    }))
   })
 
 // --- answer out

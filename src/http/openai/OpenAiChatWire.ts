@@ -20,18 +20,16 @@ const ownFields: ReadonlySet<string> = new Set(Object.keys(ChatFields.fields))
 
 const decodeFields = Schema.decodeUnknownResult(ChatFields)
 
-const decode = (body: Json): Result.Result<DoorCall, InvalidRequest> =>
-  Result.gen(function*() {
-    const { media, paths, rest } = putAside(body)
-    const wire = yield* Result.mapError(decodeFields(rest), invalidRequest)
-    const chat = yield* raise(wire, rest, ownFields, paths)
-    return {
+const decode = (body: Json): Result.Result<DoorCall, InvalidRequest> => {
+  const { media, paths, rest } = putAside(body)
+  return Result.flatMap(Result.mapError(decodeFields(rest), invalidRequest), (wire) =>
+    Result.map(raise(wire, rest, ownFields, paths), (chat) => ({
       chat: { ...chat, native: { protocol, body } },
       model: wire.model ?? undefined,
       stream: wire.stream === true,
       media: media || hasMedia(chat)
-    }
-  })
+    })))
+}
 
 // --- answer out
 

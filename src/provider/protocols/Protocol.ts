@@ -63,6 +63,11 @@ export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapt
     return fitted(request, more.length === 0 ? protocol.lacks : [...protocol.lacks, ...more], protocol.vendor, protocol.name)
   }
 
+  const requestOf = (call: ProviderCall, stream: boolean, native: Json | undefined): UpstreamRequest => ({
+    ...protocol.request(call, stream, native),
+    source: call.request.source
+  })
+
   /** The client's own JSON for a vendor that can serve all of it. */
   const nativeOf = (call: ProviderCall, stream: boolean): Outgoing | ProviderError | undefined => {
     const { native, unraised: _, ...request } = call.request
@@ -72,7 +77,7 @@ export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapt
     const body = fitting === request ? protocol.rewrite(call, native.body, stream) : undefined
     if (body === undefined) return undefined
     const own: Json = { ...body, model: call.upstreamModel, ...(stream ? { stream } : {}) }
-    return { call, request: protocol.request(call, stream, own), native: true }
+    return { call, request: requestOf(call, stream, own), native: true }
   }
 
   const outgoing = (call: ProviderCall, stream: boolean): Outgoing | ProviderError => {
@@ -81,7 +86,7 @@ export const adapterOf = (endpoint: Endpoint, protocol: Protocol): ProviderAdapt
     const request = fit(call, call.request)
     if (request instanceof ProviderError) return request
     const fitting = { ...call, request }
-    return { call: fitting, request: protocol.request(fitting, stream, undefined), native: false }
+    return { call: fitting, request: requestOf(fitting, stream, undefined), native: false }
   }
 
   /** A client that wrote another protocol reads a field by a name of its own. */

@@ -125,6 +125,15 @@ layer(bench, { excludeTestServices: true, timeout: 30_000 })("POST /v1/chat", (i
       for (const name of ["tokenhub", "policy", "orchestration_mode", "stream_options", "user"]) assert.notProperty(sent, name)
     })
 
+    test("hands on in the client's own bytes what the provider takes as the client wrote it", async ({ fake, hub }) => {
+      const limit = "{\"type\":\"number\",\"maximum\":1e999}"
+      const body = `{"messages":[{"role":"user","content":"hi"}],"tools":[{"type":"function","function":{"name":"f","parameters":${limit}}}],"planner_model":null}`
+      const response = await fetch(`${hub.url}/v1/chat`, { method: "POST", headers: { "content-type": "application/json" }, body })
+      assert.strictEqual(response.status, 200)
+      assert.nestedPropertyVal(fake.calls[0]?.body, "tools[0].function.parameters.maximum", Infinity)
+      assert.notProperty(fake.calls[0]?.body, "planner_model")
+    })
+
     test("answers a tool call in OpenAI's shape, and takes its result back", async ({ fake, hub }) => {
       fake.script({}, { toolCalls: [{ id: "call_1", name: "weather", arguments: { city: "Paris" } }] })
       const tools = [{ type: "function", function: { name: "weather", parameters: { type: "object", properties: {} } } }]

@@ -331,6 +331,14 @@ layer(bench, { excludeTestServices: true, timeout: 60_000 })("POST /v1/chat/comp
       assert.deepStrictEqual(fake.calls[0]?.body, { ...rest, max_completion_tokens: max_tokens })
     })
 
+    test("hands it on in the bytes in which it came, but for what is rewritten", async ({ fake, hub }) => {
+      const body = JSON.stringify({ ...strange, tokenhub: {} }).replace('"brand_new":{', '"brand_new":{"huge":1e999,')
+      const response = await fetch(`${hub.url}/v1/chat/completions`, { method: "POST", headers: { "content-type": "application/json" }, body })
+      assert.strictEqual(response.status, 200)
+      assert.nestedPropertyVal(fake.calls[0]?.body, "brand_new.huge", Infinity)
+      assert.notProperty(fake.calls[0]?.body, "tokenhub")
+    })
+
     test("gives the provider's own bytes back", async ({ fake, hub }) => {
       const body = '{ "id":"x", "object":"chat.completion", "created":1, "model":"gpt-x-2030",\n"choices":[{"index":0,"message":{"role":"assistant","content":"Hi","aura":"\\u00e9"},"finish_reason":"stop"}], "usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2,"new_tokens":7}}'
       fake.script({}, { raw: { headers: { "content-type": "application/json" }, body } })
