@@ -86,27 +86,31 @@ export class Idempotency extends Context.Service<Idempotency, {
       yield* Effect.forkScoped(Effect.repeat(prune, pruneTurns))
 
       /** What is kept. A record that does not open, or not now, counts as gone. */
-      const find = (key: AnswerKey): Effect.Effect<Kept | undefined, StoreUnavailable> =>
-        Effect.gen(function*() {
+      const find = Effect.fnUntraced(
+        function*(key: AnswerKey) {
           const sealed = yield* store.get(key, yield* Clock.currentTimeMillis)
           const bytes = sealed === undefined ? undefined : yield* sealing.unseal(placeOf(key), sealed)
           return bytes === undefined ? undefined : KeptAnswers.decode(bytes)
-        }).pipe(Effect.catchTags({
+        },
+        Effect.catchTags({
           VaultLocked: () => Effect.succeed(undefined),
           StoreError: (error): Effect.Effect<undefined, StoreUnavailable> =>
             error.kind === "unavailable"
               ? Effect.fail(toStoreUnavailable(error))
               : Effect.as(Effect.logWarning("A kept answer can't be read", { reason: error.message }), undefined)
-        }))
+        })
+      )
 
-      const keep = (key: AnswerKey, kept: Kept): Effect.Effect<void> =>
-        Effect.gen(function*() {
+      const keep = Effect.fnUntraced(
+        function*(key: AnswerKey, kept: Kept) {
           const sealed = yield* sealing.seal(placeOf(key), KeptAnswers.encode(kept))
           yield* store.put({ ...key, expiresAt: (yield* Clock.currentTimeMillis) + lifetimeMs, sealed }, bounds)
-        }).pipe(Effect.catchTags({
+        },
+        Effect.catchTags({
           VaultLocked: () => Effect.void,
           StoreError: (error: StoreError) => Effect.logWarning("An answer could not be kept for its Idempotency-Key", { reason: error.message })
-        }))
+        })
+      )
 
       const claim = (name: string, key: AnswerKey, fingerprint: string): Claim => {
         const own: Running = { fingerprint, began: clock.monotonicTimeNanosUnsafe() }

@@ -145,14 +145,16 @@ const answered = (
       response.status >= 400 && !(response.headers["content-type"] ?? "").startsWith("application/json")
         ? ErrorEnvelope.respondFailure(failureOf(response.status))
         : Effect.succeed(response),
-    onFailure: (cause) =>
-      Effect.gen(function*() {
-        const [{ status }] = yield* HttpServerError.causeResponse(cause)
-        if (status === 404) return yield* notFound(request, routes)
-        if (status >= 500 && !Cause.hasInterruptsOnly(cause)) yield* Effect.logError("A request failed by a defect", cause)
-        return yield* ErrorEnvelope.respondFailure(failureOf(status))
-      })
+    onFailure: (cause) => unanswered(cause, request, routes)
   })
+
+/** The envelope of why the app has no answer. */
+const unanswered = Effect.fnUntraced(function*(cause: Cause.Cause<unknown>, request: HttpServerRequest.HttpServerRequest, routes: RouteTable) {
+  const [{ status }] = yield* HttpServerError.causeResponse(cause)
+  if (status === 404) return yield* notFound(request, routes)
+  if (status >= 500 && !Cause.hasInterruptsOnly(cause)) yield* Effect.logError("A request failed by a defect", cause)
+  return yield* ErrorEnvelope.respondFailure(failureOf(status))
+})
 
 /** What a status without a body means. */
 const failureOf = (status: number): Failure => {

@@ -92,27 +92,26 @@ export class Idempotent extends HttpApiMiddleware.Service<Idempotent, { requires
       })
 
       /** Serves a request, and keeps its answer where it is a good and whole one. */
-      const serve = <R>(served: Effect.Effect<Response, Types.unhandled, R>, claim: Claim) =>
-        Effect.gen(function*() {
-          const { id: requestId } = yield* RequestContext
-          const head = Deferred.makeUnsafe<Omit<KeptAnswer, "body">>()
-          const stream = recordings()
-          yield* Effect.addFinalizer(() => Effect.sync(stream.drop))
-          const recorder: Recorder = {
-            add: stream.add,
-            end: (ending) => {
-              const body = ending === "whole" ? stream.whole() : undefined
-              return body === undefined ? claim.free : Effect.flatMap(Deferred.await(head), (head) => claim.complete({ ...head, body }))
-            }
+      const serve = Effect.fnUntraced(function*<R>(served: Effect.Effect<Response, Types.unhandled, R>, claim: Claim) {
+        const { id: requestId } = yield* RequestContext
+        const head = Deferred.makeUnsafe<Omit<KeptAnswer, "body">>()
+        const stream = recordings()
+        yield* Effect.addFinalizer(() => Effect.sync(stream.drop))
+        const recorder: Recorder = {
+          add: stream.add,
+          end: (ending) => {
+            const body = ending === "whole" ? stream.whole() : undefined
+            return body === undefined ? claim.free : Effect.flatMap(Deferred.await(head), (head) => claim.complete({ ...head, body }))
           }
-          return yield* Effect.onExit(Effect.provideService(served, Recorder, recorder), (exit) => {
-            if (Exit.isFailure(exit) || exit.value.status < 200 || exit.value.status > 299) return claim.free
-            const { body, headers: { "content-length": _, ...headers }, status } = exit.value
-            const answer = { requestId, status, headers }
-            if (body._tag === "Uint8Array") return claim.complete({ ...answer, body: body.body })
-            return Effect.sync(() => Deferred.doneUnsafe(head, Exit.succeed(answer)))
-          })
+        }
+        return yield* Effect.onExit(Effect.provideService(served, Recorder, recorder), (exit) => {
+          if (Exit.isFailure(exit) || exit.value.status < 200 || exit.value.status > 299) return claim.free
+          const { body, headers: { "content-length": _, ...headers }, status } = exit.value
+          const answer = { requestId, status, headers }
+          if (body._tag === "Uint8Array") return claim.complete({ ...answer, body: body.body })
+          return Effect.sync(() => Deferred.doneUnsafe(head, Exit.succeed(answer)))
         })
+      })
 
       const once = <R>(served: Effect.Effect<Response, Types.unhandled, R>, request: Request, key: string, route: string) =>
         Effect.matchEffect(claim(request, key, route), {

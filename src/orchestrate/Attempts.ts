@@ -225,38 +225,41 @@ export class Attempts extends Context.Service<Attempts, {
       const coolingMs = (model: ModelCard) => health.of(model).retryAfterMs
 
       /** Turns a failure into another try, on this model or the next, or into what the client is told. */
-      const afterFailure = (run: RunRecord, state: State<unknown>) => (error: ProviderError): Effect.Effect<never, TryAgain | RequestError> =>
-        Effect.gen(function*() {
-          const { model } = state
-          state.failures.push({ model, error })
-          const decision = Escalation.decide(error, {
-            retries: state.retries,
-            hops: state.hops,
-            committed: state.committed,
-            allowEscalation: state.call.policy.allowEscalation,
-            timeLeftMs: yield* run.timeLeftMs
+      const afterFailure = Effect.fnUntraced(function*(
+        run: RunRecord,
+        state: State<unknown>,
+        error: ProviderError
+      ): Effect.fn.Return<never, TryAgain | RequestError> {
+        const { model } = state
+        state.failures.push({ model, error })
+        const decision = Escalation.decide(error, {
+          retries: state.retries,
+          hops: state.hops,
+          committed: state.committed,
+          allowEscalation: state.call.policy.allowEscalation,
+          timeLeftMs: yield* run.timeLeftMs
+      })
+        // A larger model for a larger prompt is no consequence of an upstream's trouble.
+        const isExtra = decision.type === "retry" || (decision.type === "escalate" && decision.to === "any")
+        if (isExtra && state.called && !(yield* retryBudget.spend)) return yield* lastWord(state, model, error, coolingMs)
+        if (decision.type === "retry") {
+          state.retries++
+          yield* Metrics.retried({ model: model.name, fault: error.fault })
+          return yield* new TryAgain({ on: "same_model", ...(decision.waitMs === undefined ? {} : { waitMs: decision.waitMs }) })
+        }
+        const next = decision.type === "escalate"
+          ? yield* router.escalate(model, {
+            ...state.question,
+            tried: state.tried,
+            ...(decision.to === "larger_context" ? { policy: largerThan(model, state.call.policy) } : {})
           })
-          // A larger model for a larger prompt is no consequence of an upstream's trouble.
-          const isExtra = decision.type === "retry" || (decision.type === "escalate" && decision.to === "any")
-          if (isExtra && state.called && !(yield* retryBudget.spend)) return yield* lastWord(state, model, error, coolingMs)
-          if (decision.type === "retry") {
-            state.retries++
-            yield* Metrics.retried({ model: model.name, fault: error.fault })
-            return yield* new TryAgain({ on: "same_model", ...(decision.waitMs === undefined ? {} : { waitMs: decision.waitMs }) })
-          }
-          const next = decision.type === "escalate"
-            ? yield* router.escalate(model, {
-              ...state.question,
-              tried: state.tried,
-              ...(decision.to === "larger_context" ? { policy: largerThan(model, state.call.policy) } : {})
-            })
-            : undefined
-          if (next === undefined) return yield* lastWord(state, model, error, coolingMs)
-          yield* Metrics.escalated({ from: model.name, to: next.name, fault: error.fault })
-          state.hops.push(error.fault)
-          moveTo(state, next)
-          return yield* new TryAgain({ on: "next_model" })
-        })
+          : undefined
+        if (next === undefined) return yield* lastWord(state, model, error, coolingMs)
+        yield* Metrics.escalated({ from: model.name, to: next.name, fault: error.fault })
+        state.hops.push(error.fault)
+        moveTo(state, next)
+        return yield* new TryAgain({ on: "next_model" })
+      })
 
       /** An explicit model that may not be called now fails like a call that never left. */
       const checkExplicit = (state: State<unknown>, model: ModelCard): Effect.Effect<void, ProviderError | NoCandidate> => {
@@ -298,7 +301,7 @@ export class Attempts extends Context.Service<Attempts, {
           const explicit = call.model !== undefined && model === first
           const asked = callHedged(run, state, model)
           return (explicit ? Effect.andThen(checkExplicit(state, model), asked) : asked).pipe(
-            Effect.catchTag("ProviderError", afterFailure(run, state))
+            Effect.catchTag("ProviderError", (error) => afterFailure(run, state, error))
           )
         })
         const retried = retryAfterFailure(sameModel, {
