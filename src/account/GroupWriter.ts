@@ -131,7 +131,6 @@ export const make = Effect.fnUntraced(function*<W>(
 
   /** Keeps what must be written, and what may still wait; tells the rest. `began`: the write that failed. True if nothing is left to write. */
   const keepForLater = (entries: ReadonlyArray<Entry<W>>, error: StoreError, began: number): boolean => {
-    // A lock was waited for already while this was tried.
     failingSince ??= began
     failure = error.message
     writing = []

@@ -20,7 +20,7 @@ export const named = (event: string, data: unknown): WireEvent => ({ event, data
 
 export type Emit = (emission: Emission) => Effect.Effect<void>
 
-/** Half of what may be held, in characters: the other half may be on its way through the socket. */
+/** Half of the bytes that may be held: the other half may be on its way through the socket. */
 const mostWaiting = 512 * 1024
 
 const lineBreak = /[\r\n]/
@@ -57,7 +57,9 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const room = Latch.makeUnsafe(true)
   const begun = Deferred.makeUnsafe<void, E>()
   let waiting = ""
-  let waitsSince = 0n
+  let waitingBytes = 0
+  /** Since when the reader has taken nothing of what waits or is on its way. */
+  let waitsSince = clock.monotonicTimeNanosUnsafe()
   /** All was emitted. */
   let ended = false
   /** And taken down, so that the client may have its end. */
@@ -71,19 +73,23 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
     if (waiting !== "") {
       const text = waiting
       waiting = ""
+      waitingBytes = 0
+      waitsSince = clock.monotonicTimeNanosUnsafe()
+      response.write(text)
+      // Only now: who waits for room goes on at once, to more events and to the end.
       room.openUnsafe()
-      if (!response.write(text)) return
     }
-    if (over) finish()
+    if (over && waiting === "" && !response.writableNeedDrain) finish()
   }
 
   const push = (text: string) => {
     if (waiting === "") {
-      waitsSince = clock.monotonicTimeNanosUnsafe()
+      if (!response.writableNeedDrain) waitsSince = clock.monotonicTimeNanosUnsafe()
       process.nextTick(flush)
     }
     waiting += text
-    if (waiting.length >= mostWaiting) room.closeUnsafe()
+    waitingBytes += Buffer.byteLength(text)
+    if (waitingBytes >= mostWaiting) room.closeUnsafe()
     recorder?.add(Buffer.from(text))
     Deferred.doneUnsafe(begun, Exit.void)
   }
@@ -95,7 +101,7 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const cutWhenStalled = () => {
     const waitedMs = Number(clock.monotonicTimeNanosUnsafe() - waitsSince) / 1e6
     // Ending the answer in order would need the reader too.
-    if (waiting !== "" && waitedMs >= stallMs) response.destroy()
+    if ((waiting !== "" || response.writableNeedDrain) && waitedMs >= stallMs) response.destroy()
   }
 
   const emit = (emission: Emission): Effect.Effect<void> => {

@@ -22,7 +22,7 @@ import { RequestContext } from "./RequestContext.ts"
 import type { RouteTable } from "./RouteTable.ts"
 import * as Turns from "./Turns.ts"
 
-/** Routes that answer also while TokenHub is full or stopping. */
+/** Routes that answer also while TokenHub is full or stopping, and wait for no turn. */
 const system = /^\/(?:health|metrics)(?:[/?]|$)/
 
 /** The client left before the answer was whole (nginx's 499). */
@@ -115,7 +115,11 @@ export const layer = (routes: RouteTable) =>
           }
           const full = noRoom(request.url)
           const refused = full === undefined ? hostMissing(request) : refusals[full]
-          const served = refused === undefined ? Effect.flatMapEager(myTurn(), () => answered(app, request, routes)) : ErrorEnvelope.respond(refused)
+          const served = refused !== undefined
+            ? ErrorEnvelope.respond(refused)
+            : system.test(request.url)
+            ? answered(app, request, routes)
+            : Effect.flatMapEager(myTurn(), () => answered(app, request, routes))
           let status = clientClosedRequest
           drain.enter()
           const noted = Scope.addFinalizerExit(Context.get(context, Scope.Scope), (exit) => {

@@ -21,11 +21,12 @@ export const make = (most: number): () => Effect.Effect<void> => {
     }
     if (begun > 0) setImmediate(nextTurn)
   }
-  const wait = Effect.callback<void>((resume) => {
+  /** Interruptible wherever it stands: who leaves meanwhile needs no turn. */
+  const wait = Effect.interruptible(Effect.callback<void>((resume) => {
     const begin = () => resume(Effect.void)
     waiting.add(begin)
     return Effect.sync(() => void waiting.delete(begin))
-  })
+  }))
   return () => {
     if (begun === 0) setImmediate(nextTurn)
     if (begun === most || waiting.size > 0) return wait

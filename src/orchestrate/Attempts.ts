@@ -99,7 +99,12 @@ export class Attempts extends Context.Service<Attempts, {
       const monotonicMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
       /** One call to one model: opened on the ledger, made, settled, whatever happens to it. */
-      const callOnce = <A extends Answer>(run: RunRecord, state: State<A>, model: ModelCard, lane: Hedging.Lane = Hedging.alone): Effect.Effect<Answered<A>, ProviderError | RequestError> =>
+      const callOnce = <A extends Answer>(
+        run: RunRecord,
+        state: State<A>,
+        model: ModelCard,
+        lane: Hedging.Lane = Hedging.alone
+      ): Effect.Effect<Answered<A>, ProviderError | RequestError> =>
         Effect.uninterruptibleMask((restore) =>
           Effect.flatMapEager(providers.ready(model.provider), (ready) => {
             const { need, mostPromptTokens } = state.asking
@@ -238,7 +243,7 @@ export class Attempts extends Context.Service<Attempts, {
           committed: state.committed,
           allowEscalation: state.call.policy.allowEscalation,
           timeLeftMs: yield* run.timeLeftMs
-      })
+        })
         // A larger model for a larger prompt is no consequence of an upstream's trouble.
         const isExtra = decision.type === "retry" || (decision.type === "escalate" && decision.to === "any")
         if (isExtra && state.called && !(yield* retryBudget.spend)) return yield* lastWord(state, model, error, coolingMs)

@@ -13,6 +13,11 @@ export const make = (places: number, queue: number): Slots => {
   let freed = 0
   let giving = false
   const wait = Effect.callback<void, "full">((resume) => {
+    // One may have been given back since it was asked for.
+    if (taken < places) {
+      taken++
+      return resume(Effect.void)
+    }
     if (waiting.size >= queue) return resume(Effect.fail("full"))
     const wake = () => resume(Effect.void)
     waiting.add(wake)

@@ -11,7 +11,7 @@ describe("Turns", () => {
       const myTurn = Turns.make(2)
       const begun: Array<number> = []
       const fibers = yield* Effect.forEach([0, 1, 2, 3, 4, 5, 6], (n) =>
-        Effect.forkChild(Effect.map(Effect.suspend(myTurn), () => begun.push(n)), { startImmediately: true }))
+        Effect.forkChild(Effect.uninterruptible(Effect.map(Effect.suspend(myTurn), () => begun.push(n))), { startImmediately: true }))
       assert.deepStrictEqual(begun, [0, 1])
       yield* Fiber.interrupt(fibers[3] as Fiber.Fiber<number>)
       yield* turn
