@@ -13,11 +13,12 @@ import { everyone, windowOf } from "../domain/Budget.ts"
 import type { ClientKey } from "../domain/ClientKey.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { formatUsd } from "../domain/Money.ts"
-import { BudgetExceeded, StoreUnavailable } from "../domain/RequestError.ts"
+import type { StoreUnavailable } from "../domain/RequestError.ts"
+import { BudgetExceeded } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { Events } from "./Events.ts"
-import { Ledger, spentPatience } from "./Ledger.ts"
+import { impatiently, Ledger } from "./Ledger.ts"
 
 /** What one call may spend. */
 export interface Reservation {
@@ -88,10 +89,7 @@ export class Budgets extends Context.Service<Budgets, {
         }).pipe(
           loading.withPermits(1),
           // The wait for those that load before it included.
-          Effect.timeoutOrElse({
-            duration: spentPatience,
-            orElse: () => Effect.fail(new StoreUnavailable({ message: "What was spent can't be read now" }))
-          })
+          impatiently
         )
 
       const account = (owner: string, budget: Budget, at: number): Effect.Effect<Account, StoreUnavailable> => {

@@ -23,7 +23,14 @@ const pruneTurns = Schedule.spaced("1 hour")
 const pruneBatches = Schedule.spaced("50 millis")
 
 /** How long who wants to know what was spent waits for writes that an unavailable database holds up. */
-export const spentPatience = "2 seconds"
+const spentPatience = "2 seconds"
+
+/** Gives up what asks for what was spent once it has waited for so long. */
+export const impatiently = <A, E, R>(asking: Effect.Effect<A, E, R>): Effect.Effect<A, E | StoreUnavailable, R> =>
+  Effect.timeoutOrElse(asking, {
+    duration: spentPatience,
+    orElse: () => Effect.fail(new StoreUnavailable({ message: "What was spent can't be read now" }))
+  })
 
 /** How long who reads the log waits likewise; then it is read as it is. */
 const readPatience = "250 millis"
@@ -122,10 +129,7 @@ export class Ledger extends Context.Service<Ledger, {
           Effect.andThen(recover, store.spent(spending)).pipe(
             Effect.mapError(toStoreUnavailable),
             (read) => Effect.andThen(writer.flush, read),
-            Effect.timeoutOrElse({
-              duration: spentPatience,
-              orElse: () => Effect.fail(new StoreUnavailable({ message: "What was spent can't be read now" }))
-            })
+            impatiently
           )
       })
     })

@@ -23,6 +23,9 @@ export interface JsonSource extends Outline {
   readonly value: Json
 }
 
+/** Without a byte order mark, which RFC 8259 lets a receiver ignore. */
+export const unmarked = (body: Buffer): Buffer => (body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? body.subarray(3) : body)
+
 const quote = 0x22
 const comma = 0x2c
 const colon = 0x3a

@@ -1,4 +1,4 @@
-/** The whole HTTP contract: every group of routes, inside the one middleware that all of them have. */
+/** The whole HTTP contract: every group of routes, and which of them are served from their schemas. */
 import { HttpApi, OpenApi } from "effect/http-api"
 import manifest from "../../package.json" with { type: "json" }
 import { adminGroups, withNames } from "./admin/AdminApi.ts"
@@ -15,8 +15,10 @@ import * as RouteTable from "./RouteTable.ts"
 import * as RunOptionsApi from "./RunOptionsApi.ts"
 import { SystemApi } from "./system/SystemApi.ts"
 
+const built = [ModelListApi, SystemApi, ...adminGroups] as const
+
 /** The groups that HttpApiBuilder serves; the doors' are raw routes. */
-export const BuiltApi = HttpApi.make("tokenhub").add(ModelListApi).add(SystemApi).add(...adminGroups).middleware(Route)
+export const BuiltApi = HttpApi.make("tokenhub").add(...built).middleware(Route)
 
 export const Api = HttpApi.make("tokenhub")
   .add(ChatApi)
@@ -24,10 +26,7 @@ export const Api = HttpApi.make("tokenhub")
   .add(OpenAiChatApi)
   .add(EmbeddingsApi)
   .add(OpenAiResponsesApi)
-  .add(ModelListApi)
-  .add(SystemApi)
-  .add(...adminGroups)
-  .middleware(Route)
+  .add(...built)
   .annotateMerge(
     OpenApi.annotations({
       title: "TokenHub",

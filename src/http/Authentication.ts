@@ -55,6 +55,7 @@ const incomingOf = (context: Context.Context<HttpServerRequest.HttpServerRequest
     : Result.succeed({ facts, headers: request.headers, rawHeaders })
 }
 
+/** The same, of the request that is served. */
 export const incoming: Effect.Effect<Incoming, InvalidRequest, HttpServerRequest.HttpServerRequest> = Effect.contextWith(
   (context: Context.Context<HttpServerRequest.HttpServerRequest>) => Effect.fromResult(incomingOf(context))
 )

@@ -115,11 +115,9 @@ export const layer = (routes: RouteTable) =>
           }
           const full = noRoom(request.url)
           const refused = full === undefined ? hostMissing(request) : refusals[full]
-          const served = refused !== undefined
-            ? ErrorEnvelope.respond(refused)
-            : system.test(request.url)
-            ? answered(app, request, routes)
-            : Effect.flatMapEager(myTurn(), () => answered(app, request, routes))
+          const served = refused === undefined
+            ? Effect.flatMapEager(system.test(request.url) ? Effect.void : myTurn(), () => answered(app, request, routes))
+            : ErrorEnvelope.respond(refused)
           let status = clientClosedRequest
           drain.enter()
           const noted = Scope.addFinalizerExit(Context.get(context, Scope.Scope), (exit) => {

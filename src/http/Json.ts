@@ -2,7 +2,7 @@
 import { isUtf8 } from "node:buffer"
 import { Result } from "effect"
 import type { JsonSource } from "../domain/JsonSource.ts"
-import { outline } from "../domain/JsonSource.ts"
+import { outline, unmarked } from "../domain/JsonSource.ts"
 import { InvalidRequest } from "../domain/RequestError.ts"
 
 const deepest = 64
@@ -60,7 +60,7 @@ export interface Parsed {
  * prototype. `free` names top-level fields whose content is the caller's own data (JSON schemas) and may have such keys.
  */
 export const parse = (bytes: Buffer, free = none): Result.Result<Parsed, InvalidRequest> => {
-  const body = bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
+  const body = unmarked(bytes)
   if (body.length === 0) return invalid("The body is empty; JSON is expected")
   if (!isUtf8(body)) return invalid("The body is not valid UTF-8")
   const made = outline(body, deepest)

@@ -8,16 +8,21 @@ const duration = (ms: number): string => {
   return seconds < 60 ? `${seconds}s` : `${Math.floor(seconds / 60)}m${Math.ceil(seconds % 60)}s`
 }
 
+const namesOf = (unit: keyof Standings) =>
+  ({ limit: `x-ratelimit-limit-${unit}`, remaining: `x-ratelimit-remaining-${unit}`, reset: `x-ratelimit-reset-${unit}` })
+
+const names = { requests: namesOf("requests"), tokens: namesOf("tokens") }
+
+const units = ["requests", "tokens"] as const
+
 /** Adds what is left of each limit that applies. */
-export const addLimits = (headers: { [name: string]: string }, { requests, tokens }: Standings): void => {
-  if (requests !== undefined) {
-    headers["x-ratelimit-limit-requests"] = String(requests.limit)
-    headers["x-ratelimit-remaining-requests"] = String(requests.remaining)
-    headers["x-ratelimit-reset-requests"] = duration(requests.resetMs)
-  }
-  if (tokens !== undefined) {
-    headers["x-ratelimit-limit-tokens"] = String(tokens.limit)
-    headers["x-ratelimit-remaining-tokens"] = String(tokens.remaining)
-    headers["x-ratelimit-reset-tokens"] = duration(tokens.resetMs)
+export const addLimits = (headers: { [name: string]: string }, standings: Standings): void => {
+  for (const unit of units) {
+    const standing = standings[unit]
+    if (standing === undefined) continue
+    const { limit, remaining, reset } = names[unit]
+    headers[limit] = String(standing.limit)
+    headers[remaining] = String(standing.remaining)
+    headers[reset] = duration(standing.resetMs)
   }
 }

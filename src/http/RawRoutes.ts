@@ -9,10 +9,10 @@ import { HttpRouter, HttpServerRequest } from "effect/http"
 import type { HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { addHeaders } from "./AnswerHeaders.ts"
 import { Caller, ClientAuth } from "./Authentication.ts"
-import { errorBodyFor } from "./ErrorBodies.ts"
 import { Idempotent } from "./Idempotency.ts"
 import type { RequestFacts } from "./RequestContext.ts"
 import { RequestContext } from "./RequestContext.ts"
+import { noting } from "./Route.ts"
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -66,11 +66,10 @@ export const layer = <Group extends HttpApiGroup.Constraint, E, R>(group: Group,
           facts: Context.get(context, RequestContext)
         }))
       const asked = authenticated(endpoint.middlewares.has(Idempotent) ? idempotent(answered, { endpoint }) : answered, { endpoint })
-      const errorBody = errorBodyFor(endpoint.path)
+      const note = noting(endpoint.path)
       const served = Effect.contextWith((context: Context.Context<Routed>) => {
         const facts = Context.get(context, RequestContext)
-        facts.endpoint = endpoint.path
-        facts.errorBody = errorBody
+        note(facts)
         return Effect.map(asked, (response) => withFacts(response, facts))
       })
       yield* router.addAll([HttpRouter.route(endpoint.method, endpoint.path as HttpRouter.PathInput, served)])

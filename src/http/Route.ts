@@ -6,6 +6,7 @@ import { InvalidRequest } from "../domain/RequestError.ts"
 import { errorBodyFor } from "./ErrorBodies.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import { formatPath } from "./Json.ts"
+import type { RequestFacts } from "./RequestContext.ts"
 import { RequestContext } from "./RequestContext.ts"
 import { faultsOf } from "./SchemaFaults.ts"
 
@@ -28,19 +29,28 @@ export const invalidRequest = (error: Schema.SchemaError): InvalidRequest => {
   return new InvalidRequest(param === "" ? { message } : { message, param })
 }
 
+/** Notes on a request that this route is its own, and how errors look there. */
+export const noting = (path: string): (facts: RequestFacts) => void => {
+  const errorBody = errorBodyFor(path)
+  return (facts) => {
+    facts.endpoint = path
+    facts.errorBody = errorBody
+  }
+}
+
 export class Route extends HttpApiMiddleware.Service<Route>()("tokenhub/Route") {
   static readonly layer = Layer.succeed(
     Route,
-    Route.of((served, { endpoint }) =>
-      Effect.flatMap(RequestContext, (request) => {
-        request.endpoint = endpoint.path
-        request.errorBody = errorBodyFor(endpoint.path)
+    Route.of((served, { endpoint }) => {
+      const note = noting(endpoint.path)
+      return Effect.flatMap(RequestContext, (facts) => {
+        note(facts)
         return Effect.catch(served, (error) =>
           // An answer of ours that does not fit its schema is a defect, not the caller's fault.
           HttpApiError.HttpApiSchemaError.is(error) && error.kind !== "Body" && error.kind !== "ResponseHeaders"
             ? ErrorEnvelope.respond(invalidRequest(error.cause))
             : Effect.fail(error))
       })
-    )
+    })
   )
 }

@@ -166,11 +166,10 @@ export class Attempts extends Context.Service<Attempts, {
             return Effect.flatMap(Effect.exit(restore(asked)), (exit) => {
               state.running -= reserved
               const settled = settledAttempt(opened, exit, model, promptTokens, progress, monotonicMs() - began)
-              return Effect.flatMapEager(settle(run, settled, exit, model, place), () => {
-                if (exit._tag === "Failure") return failureOf(exit) ?? Effect.failCause(exit.cause)
-                return Effect.flatMapEager(settled.usage.estimated ? Effect.void : router.learn(model, promptTokens, settled.usage), () =>
-                  Effect.flatMap(restore(tell.whole), (isAnswer) => isAnswer ? Effect.succeed({ answer: exit.value, model }) : restore(Effect.never)))
-              })
+              return Effect.flatMapEager(settle(run, settled, exit, model, place, promptTokens), () =>
+                exit._tag === "Failure"
+                  ? failureOf(exit) ?? Effect.failCause(exit.cause)
+                  : Effect.flatMap(restore(tell.whole), (isAnswer) => isAnswer ? Effect.succeed({ answer: exit.value, model }) : restore(Effect.never)))
             })
           })
 
@@ -180,7 +179,14 @@ export class Attempts extends Context.Service<Attempts, {
         })
 
       /** Tells everyone who keeps account of a call how it ended. */
-      const settle = (run: RunRecord, settled: Attempt, exit: Exit.Exit<unknown, ProviderError>, model: ModelCard, place: Place): Effect.Effect<void> => {
+      const settle = (
+        run: RunRecord,
+        settled: Attempt,
+        exit: Exit.Exit<unknown, ProviderError>,
+        model: ModelCard,
+        place: Place,
+        estimatedPromptTokens: number
+      ): Effect.Effect<void> => {
         const { cost, durationMs, outcome, timeToFirstTokenMs, usage } = settled
         const error = failureOf(exit)
         run.keep(settled)
@@ -202,7 +208,8 @@ export class Attempts extends Context.Service<Attempts, {
             error === undefined
               ? health.record(model, { ok: exit._tag === "Success", durationMs, breaks: false, coolDownMs: 0 })
               : Effect.flatMap(Random.next, (random) =>
-                health.record(model, { ok: false, durationMs, fault: error.fault, ...Escalation.consequence(error, random) }))
+                health.record(model, { ok: false, durationMs, fault: error.fault, ...Escalation.consequence(error, random) })),
+          () => (exit._tag === "Success" && !usage.estimated ? router.learn(model, estimatedPromptTokens, usage) : Effect.void)
         )
       }
 

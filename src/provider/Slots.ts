@@ -12,23 +12,21 @@ export const make = (places: number, queue: number): Slots => {
   let taken = 0
   let freed = 0
   let giving = false
+  const takeFree = (): boolean => {
+    if (taken >= places) return false
+    taken++
+    return true
+  }
   const wait = Effect.callback<void, "full">((resume) => {
     // One may have been given back since it was asked for.
-    if (taken < places) {
-      taken++
-      return resume(Effect.void)
-    }
+    if (takeFree()) return resume(Effect.void)
     if (waiting.size >= queue) return resume(Effect.fail("full"))
     const wake = () => resume(Effect.void)
     waiting.add(wake)
     return Effect.sync(() => void waiting.delete(wake))
   })
   return {
-    take: () => {
-      if (taken >= places) return wait
-      taken++
-      return Effect.void
-    },
+    take: () => (takeFree() ? Effect.void : wait),
     // Who is woken may end at once and give in its turn: that is the loop's next round, not a call inside of this one.
     give: () => {
       freed++

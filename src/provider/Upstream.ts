@@ -5,7 +5,7 @@ import { buildConnector, Pool } from "undici"
 import type { ProviderCard } from "../domain/Catalog.ts"
 import { forEachEager } from "../domain/Eager.ts"
 import type { JsonSource } from "../domain/JsonSource.ts"
-import { written } from "../domain/JsonSource.ts"
+import { unmarked, written } from "../domain/JsonSource.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { Settings } from "../Settings.ts"
 import { checkBaseUrl, guardedLookup } from "./EgressGuard.ts"
@@ -301,10 +301,6 @@ const late: { readonly [K in Late["of"]]: (patience: Patience) => string } = {
 }
 
 const nothing = Buffer.alloc(0)
-
-/** Without a byte order mark, which RFC 8259 lets a receiver ignore. */
-const unmarked = (body: Buffer): Buffer =>
-  body.length >= 3 && body[0] === 0xef && body[1] === 0xbb && body[2] === 0xbf ? body.subarray(3) : body
 
 /**
  * Connects to checked addresses only, with TLS verified whatever the environment says. The time-out is a timer of its own,

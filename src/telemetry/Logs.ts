@@ -17,9 +17,11 @@ const addFields = (line: Line, fields: object): void => {
 
 const line = ({ cause, date, fiber, logLevel, message }: Logger.Options<unknown>): Line => {
   const parts = Array.ensure(message)
-  let text = ""
-  for (const part of parts) if (!isPlain(part)) text += text === "" ? textOf(part) : ` ${textOf(part)}`
-  const line: Line = { timestamp: date.toISOString(), level: logLevel.toLowerCase(), message: text }
+  const line: Line = {
+    timestamp: date.toISOString(),
+    level: logLevel.toLowerCase(),
+    message: parts.filter((part) => !isPlain(part)).map(textOf).join(" ")
+  }
   addFields(line, fiber.getRef(References.CurrentLogAnnotations))
   for (const part of parts) if (isPlain(part)) addFields(line, part)
   if (cause.reasons.length > 0) line["cause"] = Cause.pretty(cause)

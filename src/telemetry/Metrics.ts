@@ -33,7 +33,7 @@ type Labels = { readonly [label: string]: string }
 const family = <L extends ReadonlyArray<string>, M>(labels: L, make: (attributes: Labels) => M) => {
   const series = new Map<string, M>()
   return (...values: { readonly [K in keyof L]: string }): M => {
-    const key = values.length === 1 ? values[0] ?? "" : values.join("\n")
+    const key = values.join("\n")
     let metric = series.get(key)
     if (metric === undefined) {
       metric = make(Object.fromEntries(labels.map((label, i) => [label, values[i] ?? ""])))

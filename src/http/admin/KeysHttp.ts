@@ -7,14 +7,14 @@ import type { ClientKey } from "../../domain/ClientKey.ts"
 import { InvalidRequest } from "../../domain/RequestError.ts"
 import { audited } from "./AdminAudit.ts"
 import { fingerprint } from "./AdminWire.ts"
-import { Api } from "../Api.ts"
+import { BuiltApi } from "../Api.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import { defaultGrace } from "./KeysApi.ts"
 import { settingsOf, shownKey } from "./KeyWire.ts"
 
 /** `/admin/keys`. */
 export const KeysHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "keys",
   Effect.fnUntraced(function*(handlers) {
     const budgets = yield* Budgets

@@ -11,7 +11,7 @@ import { NotFound } from "../../domain/RequestError.ts"
 import { Settings } from "../../Settings.ts"
 import { audited } from "./AdminAudit.ts"
 import { fileHeaders, iso, pageOf, present } from "./AdminWire.ts"
-import { Api } from "../Api.ts"
+import { BuiltApi } from "../Api.ts"
 import { Drain } from "../Drain.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import * as EventStream from "../EventStream.ts"
@@ -27,7 +27,7 @@ const mostBehind = "500 millis"
 
 /** `/admin/requests`, `/admin/usage`, `/admin/events`, `/admin/audit` and `/admin/backup`. */
 export const LogHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "log",
   Effect.fnUntraced(function*(handlers) {
     const backup = yield* Backup

@@ -6,7 +6,7 @@ import { Modes } from "../../orchestrate/Mode.ts"
 import { ProviderRegistry } from "../../provider/ProviderRegistry.ts"
 import { ModelRegistry } from "../../route/ModelRegistry.ts"
 import { audited } from "./AdminAudit.ts"
-import { Api } from "../Api.ts"
+import { BuiltApi } from "../Api.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import { virtualModels } from "../RunOptions.ts"
 import type { NewModel } from "./ModelsApi.ts"
@@ -14,7 +14,7 @@ import { changedCard, newCard, shownModel } from "./ModelWire.ts"
 
 /** `/admin/models`. */
 export const ModelsHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "models",
   Effect.fnUntraced(function*(handlers) {
     const models = yield* ModelRegistry

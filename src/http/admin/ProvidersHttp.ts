@@ -11,14 +11,14 @@ import { ModelRegistry } from "../../route/ModelRegistry.ts"
 import { Vault } from "../../vault/Vault.ts"
 import * as AdminAudit from "./AdminAudit.ts"
 import { fingerprint, iso, present } from "./AdminWire.ts"
-import { Api } from "../Api.ts"
+import { BuiltApi } from "../Api.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import { shownModel } from "./ModelWire.ts"
 import type { NewProvider, ProviderChanges } from "./ProvidersApi.ts"
 
 /** `/admin/providers`. */
 export const ProvidersHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "providers",
   Effect.fnUntraced(function*(handlers) {
     const registry = yield* ProviderRegistry

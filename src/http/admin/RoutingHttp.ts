@@ -8,7 +8,7 @@ import { ModelRegistry } from "../../route/ModelRegistry.ts"
 import type { Question } from "../../route/Router.ts"
 import { Router } from "../../route/Router.ts"
 import { Settings } from "../../Settings.ts"
-import { Api } from "../Api.ts"
+import { BuiltApi } from "../Api.ts"
 import { readJson, tooLarge } from "../BodyLimit.ts"
 import * as ChatWire from "../chat/ChatWire.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
@@ -18,7 +18,7 @@ import { healthOf } from "./ProvidersHttp.ts"
 
 /** `/admin/routing/explain`: the body is read as `POST /v1/chat` reads it. */
 export const RoutingHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "routing",
   Effect.fnUntraced(function*(handlers) {
     const board = yield* HealthBoard

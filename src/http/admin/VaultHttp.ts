@@ -5,14 +5,14 @@ import { HealthBoard } from "../../route/HealthBoard.ts"
 import { Vault } from "../../vault/Vault.ts"
 import { audited } from "./AdminAudit.ts"
 import { fileHeaders, fingerprint } from "./AdminWire.ts"
-import { Api } from "../Api.ts"
+import { BuiltApi } from "../Api.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 
 const rotated = "The admin password was changed: change TOKENHUB_ADMIN_PASSWORD too, or the next start is locked"
 
 /** `/admin/vault`. */
 export const VaultHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "vault",
   Effect.fnUntraced(function*(handlers) {
     const vault = yield* Vault

@@ -4,14 +4,14 @@ import { ModelNotFound } from "../../domain/RequestError.ts"
 import { Modes } from "../../orchestrate/Mode.ts"
 import { ProviderRegistry } from "../../provider/ProviderRegistry.ts"
 import { ModelRegistry } from "../../route/ModelRegistry.ts"
-import { Api } from "../Api.ts"
+import { BuiltApi } from "../Api.ts"
 import { Caller } from "../Authentication.ts"
 import * as ErrorEnvelope from "../ErrorEnvelope.ts"
 import { anthropicPage, namedModels, toAnthropic, toOpenAi } from "./ModelListWire.ts"
 
 /** `/v1/models`. */
 export const ModelListHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "modelList",
   Effect.fnUntraced(function*(handlers) {
     const models = yield* ModelRegistry

@@ -9,7 +9,7 @@ import { Settings } from "../../Settings.ts"
 import * as Metrics from "../../telemetry/Metrics.ts"
 import { Prometheus } from "../../telemetry/Prometheus.ts"
 import { Vault } from "../../vault/Vault.ts"
-import { Api, docsPath, openapiPath } from "../Api.ts"
+import { Api, BuiltApi, docsPath, openapiPath } from "../Api.ts"
 import { incoming } from "../Authentication.ts"
 import * as Credentials from "../Credentials.ts"
 import { Drain } from "../Drain.ts"
@@ -31,7 +31,7 @@ const explained: { readonly [R in Reason]: string } = {
 const digest = (text: string) => createHash("sha256").update(text).digest()
 
 export const SystemHttp = HttpApiBuilder.group(
-  Api,
+  BuiltApi,
   "system",
   Effect.fnUntraced(function*(handlers) {
     const drain = yield* Drain
