@@ -32,4 +32,14 @@ describe("Slots", () => {
       yield* Effect.forEach(ends, Fiber.join, { discard: true })
       assert.strictEqual(slots.take(), Effect.void)
     }))
+
+  it.effect("give a place that was freed between asking and waiting", () =>
+    Effect.gen(function*() {
+      const slots = Slots.make(1, 1)
+      yield* slots.take()
+      const asked = slots.take()
+      slots.give()
+      yield* asked
+      assert.notStrictEqual(slots.take(), Effect.void)
+    }))
 })
