@@ -7,6 +7,7 @@ import type { Scope } from "effect"
 import { Clock, Effect, Option, Schedule } from "effect"
 import { StoreUnavailable } from "../domain/RequestError.ts"
 import { retryAfterFailure } from "../domain/Retry.ts"
+import { inStage } from "../domain/Stages.ts"
 import { StoreError } from "../store/StoreError.ts"
 
 /** How long to wait before an unavailable database is tried again: 5 ms, doubling to 1 s. */
@@ -90,7 +91,7 @@ export const make = Effect.fnUntraced(function*<W>(
   const rouse = (what: "commits" | "everything") => {
     if (due !== "everything") due = what
     if (wake === undefined) return
-    setImmediate(wake)
+    inStage("commits", wake)
     wake = undefined
   }
 

@@ -49,8 +49,18 @@ const fault = ({ headers }: HttpServerRequest.HttpServerRequest): ReadFault | un
   return Number(headers["content-length"]) > mostReadBytes ? tooLarge(mostReadBytes) : undefined
 }
 
+/** node's request; `complete`: all of it has arrived. */
+type Message = Readable & { readonly complete: boolean }
+
+const nothing = Buffer.alloc(0)
+
 /** The whole body as node gives it: what Effect makes of it costs a small request as much as its answer. */
-const collect = (message: Readable): Effect.Effect<Buffer, ReadFault> =>
+const collect = (message: Message): Effect.Effect<Buffer, ReadFault> =>
+  // All of a small one came with its head.
+  message.complete && message.readableFlowing === null ? Effect.succeed((message.read() as Buffer | null) ?? nothing) : arriving(message)
+
+
+const arriving = (message: Message): Effect.Effect<Buffer, ReadFault> =>
   Effect.callback((resume) => {
     const chunks: Array<Buffer> = []
     let size = 0
@@ -90,7 +100,7 @@ export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.
   const bytes = request.headers["expect"] === undefined
     ? collect(message)
     : Effect.mapBoth(request.arrayBuffer, { onFailure: readError, onSuccess: (bytes) => Buffer.from(bytes) })
-  return Effect.map(bytes, (buffer) => {
+  return Effect.mapEager(bytes, (buffer) => {
     read.set(message, buffer)
     return buffer
   })
@@ -98,7 +108,7 @@ export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.
 
 /** Reads and parses a JSON body. `free`: see `Json.parse`. */
 export const readJson = (request: HttpServerRequest.HttpServerRequest, free?: ReadonlySet<string>): Effect.Effect<JsonBody, ReadFault> =>
-  Effect.flatMap(readBytes(request), (bytes) =>
+  Effect.flatMapEager(readBytes(request), (bytes) =>
     Effect.fromResult(Result.map(Json.parse(bytes, free), (parsed) => ({ ...parsed, bytes: bytes.length }))))
 
 /** A body that Effect reads and decodes: it may be asked for again. */

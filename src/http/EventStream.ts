@@ -8,6 +8,7 @@ import { Clock, Deferred, Effect, Exit, Latch, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import type { Writable } from "node:stream"
+import { inStage } from "../domain/Stages.ts"
 import type { WireEvent } from "./Door.ts"
 import type { Ending } from "./Recorder.ts"
 import { Recorder } from "./Recorder.ts"
@@ -85,7 +86,7 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const push = (text: string) => {
     if (waiting === "") {
       if (!response.writableNeedDrain) waitsSince = clock.monotonicTimeNanosUnsafe()
-      process.nextTick(flush)
+      inStage("writes", flush)
     }
     waiting += text
     waitingBytes += Buffer.byteLength(text)

@@ -1,8 +1,9 @@
 /** Node's own HTTP server: its limits and time-outs, and the envelope for what it refuses before Effect sees a request. */
-import { createServer } from "node:http"
-import type { Server } from "node:http"
+import type { IncomingMessage } from "node:http"
+import { Server, ServerResponse } from "node:http"
 import type { Duplex } from "node:stream"
 import { makeRequestId } from "../domain/Ids.ts"
+import { inStage } from "../domain/Stages.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 
@@ -49,20 +50,47 @@ const rawResponse = (failure: Failure): string => {
   ].join("\r\n")
 }
 
+/** An answer that ends in its stage of the turn. */
+class StagedResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
+  override end(...given: Array<unknown>): this {
+    inStage("writes", () => void super.end(...(given as [])))
+    return this
+  }
+}
+
+/** A server whose requests begin in their stage of the turn. */
+class StagedServer extends Server {
+  private readonly answers = new WeakMap<Duplex, number>()
+
+  override emit(event: string, ...given: Array<unknown>): boolean {
+    if (event !== "request") return super.emit(event, ...given)
+    const [{ socket }, response] = given as [IncomingMessage, ServerResponse]
+    this.count(socket, 1)
+    response.once("close", () => this.count(socket, -1))
+    inStage("requests", () => {
+      super.emit(event, ...given)
+      // The client left meanwhile: those who listen only now hear of it too.
+      if (response.destroyed) response.emit("close")
+    })
+    return true
+  }
+
+  /** Whether an answer is on its way there, or will be. */
+  isAnswering(socket: Duplex): boolean {
+    return (this.answers.get(socket) ?? 0) > 0
+  }
+
+  private count(socket: Duplex, change: 1 | -1): void {
+    this.answers.set(socket, (this.answers.get(socket) ?? 0) + change)
+  }
+}
+
 /** A server that is not listening yet. */
 export const make = (): Server => {
-  const server = createServer(options)
-  const answering = new WeakMap<Duplex, number>()
-  const count = (socket: Duplex, change: 1 | -1) => answering.set(socket, (answering.get(socket) ?? 0) + change)
-
-  server.prependListener("request", (request, response) => {
-    const { socket } = request
-    count(socket, 1)
-    response.once("close", () => count(socket, -1))
-  })
+  const server = new StagedServer({ ...options, ServerResponse: StagedResponse })
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
-    // Another answer may be on its way on this socket, which must not be mixed with this one.
-    if (error.code === "ECONNRESET" || !socket.writable || (answering.get(socket) ?? 0) > 0) return socket.destroy()
+    // Another answer must not be mixed with this one.
+    if (error.code === "ECONNRESET" || !socket.writable || server.isAnswering(socket)) return socket.destroy()
     socket.end(rawResponse(refused(error.code)), () => socket.destroy())
   })
   server.on("checkExpectation", (_request, response) => {

@@ -7,6 +7,7 @@ import { Effect } from "effect"
 import type { Transform } from "node:stream"
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib"
 import type { Dispatcher } from "undici"
+import { inStage } from "../domain/Stages.ts"
 import type { Headers } from "./Faults.ts"
 
 /** What an exchange sends. */
@@ -74,6 +75,8 @@ export class Exchange implements Dispatcher.DispatchHandler {
   private wants: "head" | "bytes" | "end" = "head"
   private bodyOver = false
   private wake: (() => void) | undefined
+  /** Who waits is about to be woken. */
+  private told = false
   private begun = false
   private quietSince = this.started
 
@@ -204,18 +207,25 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.quietSince = performance.now()
     const { due } = this.patienceEnds()
     if (due < this.looksAt - 1) this.lookAt(due)
+    if (this.isThere()) return wake()
     this.wake = wake
-    this.tell()
+  }
+
+  private isThere(): boolean {
+    return this.broken !== undefined || this.state !== "open" ||
+      (this.wants === "head" ? this.status > 0 : this.wants === "bytes" && this.held > 0)
   }
 
   /** Wakes who waits, if what is waited for is there. */
   private tell(): void {
-    const there = this.broken !== undefined || this.state !== "open" ||
-      (this.wants === "head" ? this.status > 0 : this.wants === "bytes" && this.held > 0)
-    if (this.wake === undefined || !there) return
-    const wake = this.wake
-    this.wake = undefined
-    wake()
+    if (this.told || this.wake === undefined || !this.isThere()) return
+    this.told = true
+    inStage("answers", () => {
+      const { wake } = this
+      this.told = false
+      this.wake = undefined
+      wake?.()
+    })
   }
 
   private take(): Buffer | undefined {

@@ -1,5 +1,6 @@
 /** Log lines: a JSON object each, or readable ones on a terminal. Nothing that looks like a key gets into either. */
 import { Array, Cause, Console, Effect, Formatter, Logger, References } from "effect"
+import { inStage } from "../domain/Stages.ts"
 import { scrub } from "./Redaction.ts"
 
 /** `timestamp`, `level` and `message` first, then annotations (`request_id`, …) and the fields of logged objects. */
@@ -55,7 +56,7 @@ const printed = (format: (line: Line) => string): Logger.Logger<unknown, void> =
     const text = scrub(format(line(options)))
     const console = options.fiber.getRef(Console.Console)
     if (console !== globalThis.console) return console.log(text)
-    if (waiting === "") setImmediate(flush)
+    if (waiting === "") inStage("lines", flush)
     waiting += `${text}\n`
   })
 

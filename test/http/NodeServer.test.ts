@@ -5,12 +5,16 @@ import { connect } from "node:net"
 import type { AddressInfo } from "node:net"
 import * as NodeServer from "../../src/http/NodeServer.ts"
 
-/** What a client reads when node gives this error for its connection, while `answering` holds. */
-const told = async (code: string, answering = false): Promise<string> => {
+const listening = async () => {
   const server = NodeServer.make()
   server.listen(0, "127.0.0.1")
   await once(server, "listening")
-  const { port } = server.address() as AddressInfo
+  return { server, port: (server.address() as AddressInfo).port }
+}
+
+/** What a client reads when node gives this error for its connection, while `answering` holds. */
+const told = async (code: string, answering = false): Promise<string> => {
+  const { port, server } = await listening()
   server.on("request", (_request, response) => {
     response.writeHead(200, { "content-type": "text/plain" })
     response.write("half of an answer")
@@ -68,5 +72,45 @@ describe("what node refuses by itself", () => {
       const text = await told("HPE_INVALID_METHOD", true)
       assert.include(text, "half of an answer")
       assert.strictEqual(text.split("HTTP/1.1").length, 2)
+    }))
+})
+
+describe("requests that wait for their stage", () => {
+  it.live("one whose client left before it began is told that it left", () =>
+    Effect.promise(async () => {
+      const { port, server } = await listening()
+      let begun = 0
+      let left = 0
+      server.on("request", (_request, response) => {
+        begun++
+        response.on("close", () => left++)
+      })
+      for (let i = 0; i < 50; i++) {
+        const client = connect(port, "127.0.0.1")
+        await once(client, "connect")
+        client.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", () => client.resetAndDestroy())
+        await once(client, "close")
+      }
+      const closed = once(server, "close")
+      server.close()
+      await closed
+      while (left < begun) await new Promise((resolve) => setImmediate(resolve))
+      // A reset may overtake what was sent before it.
+      assert.isAbove(begun, 0)
+      assert.strictEqual(left, begun)
+    }))
+
+  it.live("what is no request, right behind one, is not answered in its place", () =>
+    Effect.promise(async () => {
+      const { port, server } = await listening()
+      const asked = new Promise<void>((resolve) => server.on("request", () => resolve()))
+      const client = connect(port, "127.0.0.1")
+      let received = ""
+      client.on("data", (chunk: Buffer) => void (received += chunk.toString()))
+      client.on("error", () => {})
+      client.write("GET / HTTP/1.1\r\nHost: localhost\r\n\r\nno request\r\n\r\n")
+      await Promise.all([asked, once(client, "close")])
+      server.close()
+      assert.strictEqual(received, "")
     }))
 })
