@@ -1,5 +1,5 @@
 /**
- * Group commit: what somebody waits for is written in one transaction, armed by `setImmediate`, so that all requests of one turn
+ * Group commit: what somebody waits for is written in one transaction at its stage of the turn, so that all requests of one turn
  * of the event loop share a commit. What nobody waits for is written in groups of its own, a moment later. What must not be lost
  * stays queued while the database is unavailable.
  */
@@ -56,10 +56,7 @@ export interface GroupWriter<in W> {
   readonly flush: Effect.Effect<void>
 }
 
-const nextTurn = Effect.callback<void>((resume) => {
-  const handle = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(handle))
-})
+const nextTurn = Effect.callback<void>((resume) => inStage("commits", () => resume(Effect.void)))
 
 /**
  * A writer whose fiber lives as long as the scope; closing the scope writes what is left.
@@ -228,7 +225,8 @@ export const make = Effect.fnUntraced(function*<W>(
       }))
     )
   )
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(work, drain)))
+  // Without a yield it waits for work in the same turn, and all that comes in the next one is one group.
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(work, drain), { disableYield: true }))
 
   return {
     commit: (write) =>

@@ -29,24 +29,25 @@ const budgetLabel = bounded(200)
 
 type Labels = { readonly [label: string]: string }
 
-/** Metrics of one name by their labels' values; building one costs ten times what finding it does. */
-const family = <L extends ReadonlyArray<string>, M>(labels: L, make: (attributes: Labels) => M) => {
-  const series = new Map<string, M>()
-  return (...values: { readonly [K in keyof L]: string }): M => {
-    const key = values.join("\n")
-    let metric = series.get(key)
-    if (metric === undefined) {
-      metric = make(Object.fromEntries(labels.map((label, i) => [label, values[i] ?? ""])))
-      series.set(key, metric)
-    }
+/**
+ * Metrics of one name by the values of their labels, two at most; building one costs ten times what finding it does, and so does a
+ * text that is made of the values.
+ */
+const family = <L extends readonly [string] | readonly [string, string], M>(labels: L, make: (attributes: Labels) => M) => {
+  const series = new Map<string, Map<string, M>>()
+  return (...[first, second = ""]: { readonly [K in keyof L]: string }): M => {
+    const found = series.get(first)?.get(second)
+    if (found !== undefined) return found
+    const metric = make(Object.fromEntries(labels.map((label, i) => [label, i === 0 ? first : second])))
+    series.set(first, new Map([...series.get(first) ?? [], [second, metric]]))
     return metric
   }
 }
 
-const counters = <const L extends ReadonlyArray<string>>(name: string, description: string, labels: L) =>
+const counters = <const L extends readonly [string] | readonly [string, string]>(name: string, description: string, labels: L) =>
   family(labels, (attributes) => Metric.counter(name, { description, attributes, incremental: true }))
 
-const histograms = <const L extends ReadonlyArray<string>>(
+const histograms = <const L extends readonly [string] | readonly [string, string]>(
   name: string,
   description: string,
   labels: L,
