@@ -55,6 +55,7 @@ export class Budgets extends Context.Service<Budgets, {
       const events = yield* Events
       const ledger = yield* Ledger
       const { budgetPeriod, budgetUsd } = yield* Settings
+      const context = yield* Effect.context<never>()
       const loading = yield* Semaphore.make(1)
       const shared: Budget | null = budgetUsd === null ? null : { amount: budgetUsd, period: budgetPeriod }
       const accounts = new Map<string, ReadonlyArray<Account>>()
@@ -115,7 +116,7 @@ export class Budgets extends Context.Service<Budgets, {
 
       const look = (account: Account): Effect.Effect<void> => {
         const percent = percentOf(account)
-        const used = Metrics.budgetUsed({ owner: account.owner, ratio: ratioOf(account) })
+        const used = Metrics.budgetUsed({ owner: account.owner, ratio: ratioOf(account) }, context)
         return percent === 0 || percent <= account.told ? used : Effect.andThen(used, alert(account, percent))
       }
 

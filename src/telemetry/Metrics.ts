@@ -82,23 +82,34 @@ const heapGauge = Metric.gauge("tokenhub_heap_used_ratio", { description: "Part 
 const unlockedGauge = Metric.gauge("tokenhub_vault_unlocked", { description: "1 while the vault is unlocked" })
 const generationGauge = Metric.gauge("tokenhub_vault_generation", { description: "Changes of the vault so far" })
 
-/** Updates several series in one step of the fiber. */
-const updating = (update: (context: Context.Context<never>) => void): Effect.Effect<void> =>
-  Effect.withFiberSucceed((fiber) => update(fiber.context))
+type Update = (context: Context.Context<never>) => void
 
-/** A request was answered. `endpoint` is the matched route's template, undefined where none matched; 499: the client left. */
+/** Updates several series in one step of the fiber. */
+const updating = (update: Update): Effect.Effect<void> => Effect.withFiberSucceed((fiber) => update(fiber.context))
+
+/** The same in a registry that is known already, and without a step: done when called. */
+const updatingIn = (context: Context.Context<never> | undefined, update: Update): Effect.Effect<void> => {
+  if (context === undefined) return updating(update)
+  update(context)
+  return Effect.void
+}
+
+/**
+ * A request was answered. `endpoint` is the matched route's template, undefined where none matched; 499: the client left.
+ * `context`: where the registry is; done when called then.
+ */
 export const requestFinished = (request: {
   readonly endpoint: string | undefined
   readonly status: number
   readonly seconds: number
-}): Effect.Effect<void> =>
-  updating((context) => {
+}, context?: Context.Context<never>): Effect.Effect<void> =>
+  updatingIn(context, (context) => {
     const endpoint = request.endpoint === undefined ? other : endpointLabel(request.endpoint)
     requests(endpoint, String(request.status)).updateUnsafe(1, context)
     requestDuration(endpoint).updateUnsafe(request.seconds, context)
   })
 
-/** An upstream call ended. `model` and `provider` are names of the registry. */
+/** An upstream call ended. `model` and `provider` are names of the registry. `context`: likewise. */
 export const modelCalled = (call: {
   readonly model: string
   readonly provider: string
@@ -107,8 +118,8 @@ export const modelCalled = (call: {
   readonly timeToFirstTokenSeconds?: number | undefined
   readonly usage: Usage
   readonly cost: NanoDollars
-}): Effect.Effect<void> =>
-  updating((context) => {
+}, context?: Context.Context<never>): Effect.Effect<void> =>
+  updatingIn(context, (context) => {
     const model = modelLabel(call.model)
     const provider = providerLabel(call.provider)
     const { cachedTokens, completionTokens, promptTokens } = call.usage
@@ -144,9 +155,9 @@ export const circuit = (change: {
   updating((context) =>
     circuits(modelLabel(change.model), providerLabel(change.provider)).updateUnsafe(circuitLevel[change.state], context))
 
-/** A budget's spending changed; `owner` is a client key's id, or `all`. */
-export const budgetUsed = (budget: { readonly owner: string; readonly ratio: number }): Effect.Effect<void> =>
-  updating((context) => budgets(budgetLabel(budget.owner)).updateUnsafe(budget.ratio, context))
+/** A budget's spending changed; `owner` is a client key's id, or `all`. `context`: likewise. */
+export const budgetUsed = (budget: { readonly owner: string; readonly ratio: number }, context?: Context.Context<never>): Effect.Effect<void> =>
+  updatingIn(context, (context) => budgets(budgetLabel(budget.owner)).updateUnsafe(budget.ratio, context))
 
 /** So much of a budget is gone. */
 export const budgetAlert = (alert: { readonly owner: string; readonly percent: number }): Effect.Effect<void> =>
