@@ -19,6 +19,9 @@ const unremarkableMs = 250
 /** Rows of one transaction: few, so that a synchronous driver does not hold the event loop. */
 const groupSize = 200
 
+/** A transaction costs as much as ten rows: a group of fewer waits for more of them, as long as each turn brings some, so many turns. */
+const worthwhile = { rows: 8, turns: 3 }
+
 /** How long what nobody waits for gathers, in milliseconds. */
 const idleMs = 25
 
@@ -88,8 +91,14 @@ export const make = Effect.fnUntraced(function*<W>(
   const rouse = (what: "commits" | "everything") => {
     if (due !== "everything") due = what
     if (wake === undefined) return
-    inStage("commits", wake)
+    const begin = wake
     wake = undefined
+    const gather = (seen: number, turns: number) => {
+      const isEnough = commits.length === seen || commits.length >= worthwhile.rows || turns === worthwhile.turns
+      if (isEnough || due === "everything") begin()
+      else inStage("commits", () => gather(commits.length, turns + 1))
+    }
+    inStage("commits", () => gather(0, 0))
   }
 
   const later = (entry: Entry<W>) => {
