@@ -94,9 +94,10 @@ export const make = Effect.fnUntraced(function*<W>(
     const begin = wake
     wake = undefined
     const gather = (seen: number, turns: number) => {
-      const isEnough = commits.length === seen || commits.length >= worthwhile.rows || turns === worthwhile.turns
+      const { length } = commits
+      const isEnough = length === seen || length >= worthwhile.rows || turns === worthwhile.turns
       if (isEnough || due === "everything") begin()
-      else inStage("commits", () => gather(commits.length, turns + 1))
+      else inStage("commits", () => gather(length, turns + 1))
     }
     inStage("commits", () => gather(0, 0))
   }
