@@ -25,7 +25,7 @@ import { UnauthenticatedRequests } from "./account/UnauthenticatedRequests.ts"
 import { AdminHttp } from "./http/admin/AdminHttp.ts"
 import { AnthropicMessagesHttp } from "./http/anthropic/AnthropicMessagesHttp.ts"
 import { BuiltApi, routes } from "./http/Api.ts"
-import { AdminAuth, ClientAuth } from "./http/Authentication.ts"
+import { AdminAuth, ClientAuth, Doorkeeper } from "./http/Authentication.ts"
 import { BodyLimit, mostRead } from "./http/BodyLimit.ts"
 import { ChatHttp } from "./http/chat/ChatHttp.ts"
 import { Drain } from "./http/Drain.ts"
@@ -82,7 +82,9 @@ const backlog = 4096
 
 const doors = Layer.mergeAll(ChatHttp, OpenAiChatHttp, AnthropicMessagesHttp, OpenAiResponsesHttp, EmbeddingsHttp)
 
-const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer, Idempotent.layer)
+const middlewares = Layer.mergeAll(Route.layer, ClientAuth.layer, AdminAuth.layer, BodyLimit.layer, Idempotent.layer).pipe(
+  Layer.provideMerge(Doorkeeper.layer)
+)
 
 const others = HttpApiBuilder.layer(BuiltApi).pipe(Layer.provide(Layer.mergeAll(ModelListHttp, AdminHttp, SystemHttp.SystemHttp)))
 

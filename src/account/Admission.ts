@@ -74,20 +74,21 @@ export class Admission extends Context.Service<Admission, {
 
       const keyOf = (clientKey: string | null): ClientKey | null => (clientKey === null ? null : keys.known(clientKey) ?? null)
 
-      const requestClaims = (key: ClientKey | null): ReadonlyArray<LimitClaim> => [
-        ...claim("key", key?.id, "requests", key?.rpm, 1),
-        ...claim("all", "", "requests", limitRpm, 1)
-      ]
+      /** One request's and one token's claims, made once as long as the key stays as it is. */
+      const callerClaims = remembered((key: ClientKey) => ({
+        requests: [...claim("key", key.id, "requests", key.rpm), ...claim("all", "", "requests", limitRpm)],
+        tokens: [...claim("key", key.id, "tokens", key.tpm), ...claim("all", "", "tokens", limitTpm)]
+      }))
+      const keyless = {
+        requests: claim("all", "", "requests", limitRpm),
+        tokens: claim("all", "", "tokens", limitTpm)
+      }
+      const claimsOf = (key: ClientKey | null) => (key === null ? keyless : callerClaims(key))
 
-      const tokenClaims = (key: ClientKey | null, tokens: number): ReadonlyArray<LimitClaim> => [
-        ...claim("key", key?.id, "tokens", key?.tpm, tokens),
-        ...claim("all", "", "tokens", limitTpm, tokens)
-      ]
-
-      const modelClaims = (model: ModelCard, tokens: number): ReadonlyArray<LimitClaim> => [
-        ...claim("model", model.name, "requests", model.rpm, 1),
-        ...claim("model", model.name, "tokens", model.tpm, tokens)
-      ]
+      const modelClaims = remembered((model: ModelCard) => [
+        ...claim("model", model.name, "requests", model.rpm),
+        ...claim("model", model.name, "tokens", model.tpm)
+      ])
 
       const refuse = ({ claim: { of, perMinute, unit }, retryAfterMs }: Shortage<LimitClaim>): Effect.Effect<never, ModelLimited | TooManyRequests> => {
         const message = `The limit of ${perMinute} ${unit} a minute ${ofWhom[of]} is used up; try again in ${Math.ceil(retryAfterMs / 1000)} s`
@@ -116,13 +117,13 @@ export class Admission extends Context.Service<Admission, {
 
       return Admission.of({
         request: (key) => {
-          const claims = requestClaims(key)
+          const claims = claimsOf(key).requests
           if (claims.length === 0) return Effect.void
           return Effect.flatMapEager(limits.take(claims), (shortage) =>
             shortage === undefined ? Effect.void : Effect.catchTag(refuse(shortage), "ModelLimited", Effect.die))
         },
         standings: (key) => {
-          const [requests, tokens] = [requestClaims(key), tokenClaims(key, 0)]
+          const { requests, tokens } = claimsOf(key)
           return requests.length + tokens.length === 0
             ? Effect.succeed(undefined)
             : Effect.flatMapEager(tightest(requests), (requests) => Effect.mapEager(tightest(tokens), (tokens) => ({ requests, tokens })))
@@ -133,14 +134,14 @@ export class Admission extends Context.Service<Admission, {
             allows: (model) => allowsModel(key, model),
             priced: budgets.applies(key),
             waitMs: (model) => {
-              const claims = modelClaims(model, model.tpm === undefined ? 0 : tokensAt(model))
-              return claims.length === 0 ? 0 : limits.wait(claims)
+              const claims = modelClaims(model)
+              return claims.length === 0 ? 0 : limits.wait(counting(claims, tokensAt(model)))
             }
           }
         },
         call: ({ at, clientKey, model, most, tokens }) => {
           const key = keyOf(clientKey)
-          const counted = [...tokenClaims(key, tokens), ...modelClaims(model, tokens)]
+          const counted = counting([...claimsOf(key).tokens, ...modelClaims(model)], tokens)
           return Effect.flatMapEager(limits.take(counted), (shortage): ReturnType<Admission["Service"]["call"]> =>
             shortage !== undefined ? refuse(shortage) : Effect.matchCauseEffectEager(budgets.reserve({ key, most, at }), {
               onFailure: (cause) => Effect.andThen(limits.give(counted.map(taken)), Effect.failCause(cause)),
@@ -152,14 +153,25 @@ export class Admission extends Context.Service<Admission, {
   )
 }
 
-const claim = (
-  of: LimitClaim["of"],
-  name: string | undefined,
-  unit: LimitClaim["unit"],
-  perMinute: number | null | undefined,
-  amount: number
-): ReadonlyArray<LimitClaim> =>
-  perMinute === null || perMinute === undefined ? [] : [{ of, unit, bucket: `${of}/${name}/${unit}`, perMinute, amount }]
+/** What `make` gives for each object, as long as anybody else holds the object. */
+const remembered = <A extends object, B>(make: (of: A) => B): ((of: A) => B) => {
+  const known = new WeakMap<A, B>()
+  return (of) => {
+    const found = known.get(of)
+    if (found !== undefined) return found
+    const made = make(of)
+    known.set(of, made)
+    return made
+  }
+}
+
+/** One of the unit. */
+const claim = (of: LimitClaim["of"], name: string, unit: LimitClaim["unit"], perMinute: number | null | undefined): ReadonlyArray<LimitClaim> =>
+  perMinute === null || perMinute === undefined ? [] : [{ of, unit, bucket: `${of}/${name}/${unit}`, perMinute, amount: 1 }]
+
+/** The claims of a call of so many tokens. */
+const counting = (claims: ReadonlyArray<LimitClaim>, tokens: number): ReadonlyArray<LimitClaim> =>
+  claims.map((claim) => (isTokens(claim) ? { ...claim, amount: tokens } : claim))
 
 /** What a claim took: no bucket gives more than it can hold. */
 const taken = (claim: Claim): Claim => ({ ...claim, amount: Math.min(claim.amount, claim.perMinute) })

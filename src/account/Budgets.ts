@@ -8,7 +8,7 @@
  * every period as it was.
  */
 import { Context, Effect, Layer, Semaphore } from "effect"
-import type { Budget, Window } from "../domain/Budget.ts"
+import type { Budget, BudgetPeriod, Window } from "../domain/Budget.ts"
 import { everyone, windowOf } from "../domain/Budget.ts"
 import type { ClientKey } from "../domain/ClientKey.ts"
 import type { NanoDollars } from "../domain/Money.ts"
@@ -55,9 +55,10 @@ export class Budgets extends Context.Service<Budgets, {
       const events = yield* Events
       const ledger = yield* Ledger
       const { budgetPeriod, budgetUsd } = yield* Settings
+      const context = yield* Effect.context<never>()
       const loading = yield* Semaphore.make(1)
       const shared: Budget | null = budgetUsd === null ? null : { amount: budgetUsd, period: budgetPeriod }
-      const accounts = new Map<string, Map<string, Account>>()
+      const accounts = new Map<string, ReadonlyArray<Account>>()
 
       const applies = (key: ClientKey | null): boolean => shared !== null || (key !== null && key.budget !== null)
 
@@ -65,8 +66,9 @@ export class Budgets extends Context.Service<Budgets, {
 
       const budgetOf = (owner: string, key: ClientKey | null): Budget | null => (owner === everyone ? shared : key?.budget ?? null)
 
-      const known = (owner: string, budget: Budget, window: Window): Account | undefined => {
-        const account = accounts.get(owner)?.get(nameOf(budget, window))
+      /** Without a calendar, which costs more than all else about a budget. */
+      const known = (owner: string, budget: Budget, at: number): Account | undefined => {
+        const account = accounts.get(owner)?.find((account) => account.period === budget.period && isWithin(account, at))
         if (account === undefined || account.budget === budget) return account
         account.budget = budget
         // One that was raised may run out once more.
@@ -74,16 +76,17 @@ export class Budgets extends Context.Service<Budgets, {
         return account
       }
 
-      const load = (owner: string, budget: Budget, window: Window): Effect.Effect<Account, StoreUnavailable> =>
+      const load = (owner: string, budget: Budget, at: number): Effect.Effect<Account, StoreUnavailable> =>
         Effect.gen(function*() {
-          const loaded = known(owner, budget, window)
+          const loaded = known(owner, budget, at)
           if (loaded !== undefined) return loaded
+          const window = windowOf(budget.period, at)
           const spent = yield* ledger.spent({ ...window, ...(owner === everyone ? {} : { clientKey: owner }) })
-          const account: Account = { owner, budget, window, spent, reserved: 0n, told: 0 }
+          const account: Account = { owner, period: budget.period, window, budget, spent, reserved: 0n, told: 0 }
           account.told = percentOf(account)
           // Periods that are over go once nothing of theirs is open.
-          const open = [...accounts.get(owner) ?? []].filter(([, { reserved }]) => reserved > 0n)
-          accounts.set(owner, new Map([...open, [nameOf(budget, window), account]]))
+          const open = (accounts.get(owner) ?? []).filter(({ reserved }) => reserved > 0n)
+          accounts.set(owner, [...open, account])
           yield* Metrics.budgetUsed({ owner, ratio: ratioOf(account) })
           return account
         }).pipe(
@@ -93,9 +96,8 @@ export class Budgets extends Context.Service<Budgets, {
         )
 
       const account = (owner: string, budget: Budget, at: number): Effect.Effect<Account, StoreUnavailable> => {
-        const window = windowOf(budget.period, at)
-        const found = known(owner, budget, window)
-        return found === undefined ? load(owner, budget, window) : Effect.succeed(found)
+        const found = known(owner, budget, at)
+        return found === undefined ? load(owner, budget, at) : Effect.succeed(found)
       }
 
       const alert = (account: Account, percent: 80 | 100) =>
@@ -114,7 +116,7 @@ export class Budgets extends Context.Service<Budgets, {
 
       const look = (account: Account): Effect.Effect<void> => {
         const percent = percentOf(account)
-        const used = Metrics.budgetUsed({ owner: account.owner, ratio: ratioOf(account) })
+        const used = Metrics.budgetUsed({ owner: account.owner, ratio: ratioOf(account) }, context)
         return percent === 0 || percent <= account.told ? used : Effect.andThen(used, alert(account, percent))
       }
 
@@ -132,8 +134,8 @@ export class Budgets extends Context.Service<Budgets, {
       /** Spending of a call that began at this moment, in every period of the owner that is looked at. */
       const book = (owner: string, at: number, cost: NanoDollars): Effect.Effect<void> => {
         let looks: Effect.Effect<void> = Effect.void
-        for (const account of accounts.get(owner)?.values() ?? []) {
-          if (at < account.window.since || at >= account.window.until) continue
+        for (const account of accounts.get(owner) ?? []) {
+          if (!isWithin(account, at)) continue
           account.spent += cost
           looks = looks === Effect.void ? look(account) : Effect.andThen(looks, look(account))
         }
@@ -149,7 +151,7 @@ export class Budgets extends Context.Service<Budgets, {
       /** The accounts that pay, all of one moment: while one is read, another may make room for another period's. */
       const payersOf = (key: ClientKey | null, at: number): Effect.Effect<ReadonlyArray<Account>, StoreUnavailable> => {
         const wanted = budgetsOf(key)
-        const payers = wanted.flatMap(({ budget, owner }) => known(owner, budget, windowOf(budget.period, at)) ?? [])
+        const payers = wanted.flatMap(({ budget, owner }) => known(owner, budget, at) ?? [])
         return payers.length === wanted.length
           ? Effect.succeed(payers)
           : Effect.flatMap(Effect.forEach(wanted, ({ budget, owner }) => account(owner, budget, at)), () => payersOf(key, at))
@@ -188,9 +190,10 @@ export class Budgets extends Context.Service<Budgets, {
 /** One budget in one period. */
 interface Account {
   readonly owner: string
+  readonly period: BudgetPeriod
+  readonly window: Window
   /** As it was when it was last asked for. */
   budget: Budget
-  readonly window: Window
   /** Of calls that are settled. */
   spent: NanoDollars
   /** For calls that run. */
@@ -199,7 +202,7 @@ interface Account {
   told: 0 | 80 | 100
 }
 
-const nameOf = ({ period }: Budget, { since }: Window): string => `${period} ${since}`
+const isWithin = ({ window: { since, until } }: Account, at: number): boolean => at >= since && at < until
 
 const perPeriod = { day: "a day", month: "a month", total: "in all" } as const
 

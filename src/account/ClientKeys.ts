@@ -59,10 +59,10 @@ export class ClientKeys extends Context.Service<ClientKeys, {
       const changes = yield* Semaphore.make(1)
       const rows = new Map<string, ClientKeyRow>()
       /** The secrets that open something, by their SHA-256: an attacker can't steer how far a comparison of hashes gets. */
-      const open = new Map<string, { readonly key: ClientKey; readonly until: number }>()
-      const lastUsed = new Map<ClientKeyId, number>()
-      /** Uses that are not written yet. */
-      let unwritten = new Map<ClientKeyId, number>()
+      const open = new Map<string, { readonly key: ClientKey; readonly until: number; readonly use: Use }>()
+      const uses = new Map<ClientKeyId, Use>()
+      /** Keys whose last use is not written yet. */
+      let unwritten = new Set<ClientKeyId>()
       let existed = (yield* settings.get(existedSetting)) !== undefined
 
       const keep = (row: ClientKeyRow) => {
@@ -71,19 +71,21 @@ export class ClientKeys extends Context.Service<ClientKeys, {
         rows.set(row.id, row)
         if (row.revokedAt !== null) return
         const key = withoutHash(row)
+        const use = uses.get(row.id) ?? { at: row.lastUsedAt ?? never }
+        uses.set(row.id, use)
         const expiresAt = row.expiresAt ?? Infinity
-        open.set(row.hash, { key, until: expiresAt })
-        if (row.previousHash !== null) open.set(row.previousHash, { key, until: Math.min(expiresAt, row.previousUntil ?? 0) })
+        open.set(row.hash, { key, until: expiresAt, use })
+        if (row.previousHash !== null) open.set(row.previousHash, { key, until: Math.min(expiresAt, row.previousUntil ?? 0), use })
       }
       for (const row of yield* store.all) keep(row)
       existed ||= rows.size > 0
 
       const flush = Effect.suspend(() => {
         if (unwritten.size === 0) return Effect.void
-        const times = unwritten
-        unwritten = new Map()
-        return Effect.catch(store.used(times), (error) => {
-          unwritten = new Map([...times, ...unwritten])
+        const ids = unwritten
+        unwritten = new Set()
+        return Effect.catch(store.used(new Map([...ids].map((id) => [id, uses.get(id)?.at ?? never]))), (error) => {
+          unwritten = new Set([...ids, ...unwritten])
           return Effect.logWarning("When client keys were last used could not be stored", { reason: error.message })
         })
       })
@@ -99,7 +101,10 @@ export class ClientKeys extends Context.Service<ClientKeys, {
           return found === undefined ? Effect.fail(new NotFound({ message: `No client key '${id}'` })) : Effect.succeed(found)
         })
 
-      const shown = (found: ClientKeyRow): ClientKey => ({ ...withoutHash(found), lastUsedAt: lastUsed.get(found.id) ?? found.lastUsedAt })
+      const shown = (found: ClientKeyRow): ClientKey => {
+        const { at } = uses.get(found.id) ?? { at: never }
+        return { ...withoutHash(found), lastUsedAt: at === never ? found.lastUsedAt : at }
+      }
 
       const create = Effect.fn("ClientKeys.create")(function*(given: Pick<ClientKeySettings, "name"> & Partial<ClientKeySettings>) {
         const now = yield* Clock.currentTimeMillis
@@ -165,8 +170,8 @@ export class ClientKeys extends Context.Service<ClientKeys, {
           if (found === undefined) return undefined
           const now = clock.currentTimeMillisUnsafe()
           if (now >= found.until) return undefined
-          lastUsed.set(found.key.id, now)
-          unwritten.set(found.key.id, now)
+          found.use.at = now
+          unwritten.add(found.key.id)
           return found.key
         },
         known: (id) => rows.get(id),
@@ -175,6 +180,13 @@ export class ClientKeys extends Context.Service<ClientKeys, {
     })
   )
 }
+
+/** When a key was last used, Unix milliseconds, or `never`. It changes in place, at every request. */
+interface Use {
+  at: number
+}
+
+const never = -1
 
 /** The row of `settings` that says that a key was once made. */
 const existedSetting = "client_key_existed"

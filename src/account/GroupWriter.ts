@@ -1,5 +1,5 @@
 /**
- * Group commit: what somebody waits for is written in one transaction, armed by `setImmediate`, so that all requests of one turn
+ * Group commit: what somebody waits for is written in one transaction at its stage of the turn, so that all requests of one turn
  * of the event loop share a commit. What nobody waits for is written in groups of its own, a moment later. What must not be lost
  * stays queued while the database is unavailable.
  */
@@ -18,6 +18,9 @@ const unremarkableMs = 250
 
 /** Rows of one transaction: few, so that a synchronous driver does not hold the event loop. */
 const groupSize = 200
+
+/** A transaction costs as much as ten rows: a group of fewer waits for more of them, as long as each turn brings some, so many turns. */
+const worthwhile = { rows: 8, turns: 3 }
 
 /** How long what nobody waits for gathers, in milliseconds. */
 const idleMs = 25
@@ -56,10 +59,7 @@ export interface GroupWriter<in W> {
   readonly flush: Effect.Effect<void>
 }
 
-const nextTurn = Effect.callback<void>((resume) => {
-  const handle = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(handle))
-})
+const nextTurn = Effect.callback<void>((resume) => inStage("commits", () => resume(Effect.void)))
 
 /**
  * A writer whose fiber lives as long as the scope; closing the scope writes what is left.
@@ -91,8 +91,15 @@ export const make = Effect.fnUntraced(function*<W>(
   const rouse = (what: "commits" | "everything") => {
     if (due !== "everything") due = what
     if (wake === undefined) return
-    inStage("commits", wake)
+    const begin = wake
     wake = undefined
+    const gather = (seen: number, turns: number) => {
+      const { length } = commits
+      const isEnough = length === seen || length >= worthwhile.rows || turns === worthwhile.turns
+      if (isEnough || due === "everything") begin()
+      else inStage("commits", () => gather(length, turns + 1))
+    }
+    inStage("commits", () => gather(0, 0))
   }
 
   const later = (entry: Entry<W>) => {
@@ -228,7 +235,8 @@ export const make = Effect.fnUntraced(function*<W>(
       }))
     )
   )
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(work, drain)))
+  // Without a yield it waits for work in the same turn, and all that comes in the next one is one group.
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(work, drain), { disableYield: true }))
 
   return {
     commit: (write) =>

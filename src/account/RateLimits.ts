@@ -49,12 +49,15 @@ export class RateLimits extends Context.Service<RateLimits, {
 
       const bucketOf = (name: string, perMinute: number, at: number): Bucket => {
         const known = buckets.get(name)
-        return known === undefined ? TokenBucket.full(perMinute, at) : TokenBucket.filled(known, perMinute, at)
+        if (known !== undefined) return TokenBucket.fill(known, perMinute, at)
+        const made = TokenBucket.full(perMinute, at)
+        buckets.set(name, made)
+        return made
       }
 
-      const add = (bucket: string, perMinute: number, amount: number, at: number) => {
-        const { level } = bucketOf(bucket, perMinute, at)
-        buckets.set(bucket, { level: Math.min(perMinute, level + amount), at })
+      const add = (name: string, perMinute: number, amount: number, at: number) => {
+        const bucket = bucketOf(name, perMinute, at)
+        bucket.level = Math.min(perMinute, bucket.level + amount)
       }
 
       const shortage = <C extends Claim>(claims: ReadonlyArray<C>, at: number): Shortage<C> | undefined => {

@@ -1,21 +1,25 @@
-/** A token bucket that holds one minute's worth and fills evenly: a full burst passes, and then the even rate. Pure functions. */
+/**
+ * A token bucket that holds one minute's worth and fills evenly: a full burst passes, and then the even rate. It changes in place:
+ * a new one for every request of every key would be what the garbage collector has most to do with.
+ */
 
 export interface Bucket {
   /** What it holds, at most `perMinute`; negative after calls that took more than they had reserved. */
-  readonly level: number
+  level: number
   /** Monotonic milliseconds. */
-  readonly at: number
+  at: number
 }
 
 const minute = 60_000
 
 export const full = (perMinute: number, now: number): Bucket => ({ level: perMinute, at: now })
 
-/** The bucket as it is now; where the limit was lowered it holds no more than that. */
-export const filled = ({ at, level }: Bucket, perMinute: number, now: number): Bucket => ({
-  level: Math.min(perMinute, level + Math.max(0, now - at) * perMinute / minute),
-  at: now
-})
+/** Fills it up to now; where the limit was lowered it holds no more than that. */
+export const fill = (bucket: Bucket, perMinute: number, now: number): Bucket => {
+  bucket.level = Math.min(perMinute, bucket.level + Math.max(0, now - bucket.at) * perMinute / minute)
+  bucket.at = now
+  return bucket
+}
 
 /** Milliseconds until so much is in it; 0: it is. What no bucket can hold waits for a full one. */
 export const waitFor = ({ level }: Bucket, amount: number, perMinute: number): number => {

@@ -107,7 +107,14 @@ const isSame = (a: unknown, b: unknown): boolean => {
   return names.length === Object.keys(b).length && names.every((name) => Object.hasOwn(b, name) && isSame(a[name], b[name]))
 }
 
-const nameOf = (bytes: Buffer, { start }: Field): string => JSON.parse(bytes.toString("utf8", start, endOfString(bytes, start) + 1))
+/** A name that JSON and every encoding write alike. */
+const plain = /^\w*$/
+
+const nameOf = (bytes: Buffer, { start }: Field): string => {
+  const end = endOfString(bytes, start)
+  const name = bytes.toString("latin1", start + 1, end)
+  return plain.test(name) ? name : JSON.parse(bytes.toString("utf8", start, end + 1))
+}
 
 const fieldOut = (name: string, value: unknown): Buffer => Buffer.from(`${JSON.stringify(name)}:${JSON.stringify(value)}`)
 

@@ -62,11 +62,17 @@ export const incoming: Effect.Effect<Incoming, InvalidRequest, HttpServerRequest
 
 const keyHint = "Make a client key with POST /admin/keys and send it as `Authorization: Bearer th_…`"
 
-export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides: Caller }>()("tokenhub/ClientAuth", {
-  security: { bearer: HttpApiSecurity.bearer, apiKey: HttpApiSecurity.apiKey({ key: "x-api-key" }) }
-}) {
+/** Decides who gets to the routes of clients. */
+export class Doorkeeper extends Context.Service<Doorkeeper, {
+  /** What `serve` answers to a caller who may ask what stands at that path, with what is left of its limits; else why not. */
+  readonly admit: <R>(
+    context: Context.Context<HttpServerRequest.HttpServerRequest>,
+    path: string,
+    serve: (caller: Caller["Service"]) => Served<R>
+  ) => Served<R>
+}>()("tokenhub/Doorkeeper") {
   static readonly layer = Layer.effect(
-    ClientAuth,
+    Doorkeeper,
     Effect.gen(function*() {
       const { clientAuth } = yield* Settings
       const admission = yield* Admission
@@ -107,9 +113,8 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
             return response
           }))
 
-      const authenticate = (served: Served<Caller>, { endpoint }: { readonly endpoint: { readonly path: string } }) => {
-        const scope = scopeOf(endpoint.path)
-        return Effect.contextWith((context: Context.Context<HttpServerRequest.HttpServerRequest>) => {
+      return Doorkeeper.of({
+        admit: (context, path, serve) => {
           const request = incomingOf(context)
           if (Result.isFailure(request)) return refuse(request.failure)
           const identified = identify(request.success)
@@ -118,13 +123,28 @@ export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides
           const key = identified.success
           const clientKey = key?.id ?? null
           facts.caller = { scope: "client", clientKey }
-          const checked = check(key, scope)
-          const answered = Effect.provideService(served, Caller, { clientKey, allows: (model) => allowsModel(key, model) })
-          return withStandings(key, facts, checked === Effect.void
-            ? answered
-            : Effect.matchEffect(checked, { onFailure: ErrorEnvelope.respond, onSuccess: () => answered }))
-        })
-      }
+          const answered = () => withStandings(key, facts, serve({ clientKey, allows: (model) => allowsModel(key, model) }))
+          const checked = check(key, scopeOf(path))
+          return checked === Effect.void ? answered() : Effect.matchEffect(checked, {
+            onFailure: (error) => withStandings(key, facts, ErrorEnvelope.respond(error)),
+            onSuccess: answered
+          })
+        }
+      })
+    })
+  )
+}
+
+export class ClientAuth extends HttpApiMiddleware.Service<ClientAuth, { provides: Caller }>()("tokenhub/ClientAuth", {
+  security: { bearer: HttpApiSecurity.bearer, apiKey: HttpApiSecurity.apiKey({ key: "x-api-key" }) }
+}) {
+  static readonly layer = Layer.effect(
+    ClientAuth,
+    Effect.gen(function*() {
+      const { admit } = yield* Doorkeeper
+      const authenticate = (served: Served<Caller>, { endpoint }: { readonly endpoint: { readonly path: string } }) =>
+        Effect.contextWith((context: Context.Context<HttpServerRequest.HttpServerRequest>) =>
+          admit(context, endpoint.path, (caller) => Effect.provideService(served, Caller, caller)))
 
       // It looks at both headers itself and never fails, so that the second scheme is never tried after the first.
       return ClientAuth.of({ bearer: authenticate, apiKey: authenticate })

@@ -40,7 +40,8 @@ type ReadFault = InvalidRequest | PayloadTooLarge | ErrorEnvelope.HttpFault
 
 /** What the headers say against the body. */
 const fault = ({ headers }: HttpServerRequest.HttpServerRequest): ReadFault | undefined => {
-  const type = headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase()
+  const given = headers["content-type"]
+  const type = given === "application/json" ? given : given?.split(";", 1)[0]?.trim().toLowerCase()
   if (type !== undefined && type !== "application/json") {
     return unsupported("The content type must be application/json; with curl: -H 'content-type: application/json'")
   }
@@ -58,7 +59,6 @@ const nothing = Buffer.alloc(0)
 const collect = (message: Message): Effect.Effect<Buffer, ReadFault> =>
   // All of a small one came with its head.
   message.complete && message.readableFlowing === null ? Effect.succeed((message.read() as Buffer | null) ?? nothing) : arriving(message)
-
 
 const arriving = (message: Message): Effect.Effect<Buffer, ReadFault> =>
   Effect.callback((resume) => {
@@ -86,29 +86,31 @@ const arriving = (message: Message): Effect.Effect<Buffer, ReadFault> =>
     return Effect.sync(stop)
   })
 
-/** Bodies that were read, for those who ask after the first. */
-const read = new WeakMap<Readable, Buffer>()
+/** Bodies that were read for somebody who is not the last to ask. */
+const kept = new WeakMap<Readable, Buffer>()
 
-/** Reads the bytes of a body that says it is JSON; once, however often it is asked. Nobody else may read that body. */
-export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Buffer, ReadFault> => {
+const bytesOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Buffer, ReadFault> => {
   const found = fault(request)
   if (found !== undefined) return Effect.fail(found)
   const message = NodeHttpServerRequest.toIncomingMessage(request)
-  const known = read.get(message)
+  const known = kept.get(message)
   if (known !== undefined) return Effect.succeed(known)
   // Who waits for a word before it sends the body gets it from Effect.
-  const bytes = request.headers["expect"] === undefined
+  return request.headers["expect"] === undefined
     ? collect(message)
     : Effect.mapBoth(request.arrayBuffer, { onFailure: readError, onSuccess: (bytes) => Buffer.from(bytes) })
-  return Effect.mapEager(bytes, (buffer) => {
-    read.set(message, buffer)
-    return buffer
-  })
 }
+
+/** Reads the bytes of a body that says it is JSON; `readJson` may follow. Nobody else may read that body. */
+export const readBytes = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Buffer, ReadFault> =>
+  Effect.mapEager(bytesOf(request), (bytes) => {
+    kept.set(NodeHttpServerRequest.toIncomingMessage(request), bytes)
+    return bytes
+  })
 
 /** Reads and parses a JSON body. `free`: see `Json.parse`. */
 export const readJson = (request: HttpServerRequest.HttpServerRequest, free?: ReadonlySet<string>): Effect.Effect<JsonBody, ReadFault> =>
-  Effect.flatMapEager(readBytes(request), (bytes) =>
+  Effect.flatMapEager(bytesOf(request), (bytes) =>
     Effect.fromResult(Result.map(Json.parse(bytes, free), (parsed) => ({ ...parsed, bytes: bytes.length }))))
 
 /** A body that Effect reads and decodes: it may be asked for again. */

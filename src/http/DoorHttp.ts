@@ -48,19 +48,6 @@ export const make = Effect.gen(function*() {
   const router = yield* Router
   const { heartbeatMs, maxBodyBytes, streamIdleTimeoutMs } = yield* Settings
 
-  const read = Effect.fnUntraced(function*(door: Door, request: Request, clientKey: string | null, prepare: Hooks["prepare"]) {
-    const parsed = yield* readJson(request, schemaFields)
-    if (!isRecord(parsed.value)) return yield* new InvalidRequest({ message: "The body must be a JSON object" })
-    const { tokenhub, ...given } = parsed.value
-    const body = prepare === undefined ? given : yield* prepare(given, clientKey)
-    const call = yield* Effect.fromResult(door.decode(body, request.headers))
-    if (parsed.bytes > maxBodyBytes && !call.media) return yield* tooLarge(maxBodyBytes)
-    const options = yield* Effect.fromResult(
-      RunOptions.read({ headers: request.headers, model: call.model, tokenhub, modes: modes.names, refinements: defaultRefinements })
-    )
-    return { body, call: { ...call, chat: { ...call.chat, source: parsed.source } }, options }
-  })
-
   const stream = (
     { body, door, events, facts, request, run, answered }: {
       readonly door: Door
@@ -101,7 +88,16 @@ export const make = Effect.gen(function*() {
   return (door: Door, { answered, prepare }: Hooks = {}) =>
     Effect.fnUntraced(function*({ caller, facts: context, request }: Asked): Effect.fn.Return<Response, RequestError | ErrorEnvelope.HttpFault, Scope.Scope> {
       const { clientKey } = caller
-      const { body, call, options: { dropUnsupported, events, ...options } } = yield* read(door, request, clientKey, prepare)
+      const { headers } = request
+      const parsed = yield* readJson(request, schemaFields)
+      if (!isRecord(parsed.value)) return yield* new InvalidRequest({ message: "The body must be a JSON object" })
+      const { tokenhub, ...given } = parsed.value
+      const body = prepare === undefined ? given : yield* prepare(given, clientKey)
+      const call = yield* Effect.fromResult(door.decode(body, headers))
+      if (parsed.bytes > maxBodyBytes && !call.media) return yield* tooLarge(maxBodyBytes)
+      const { dropUnsupported, events, ...options } = yield* Effect.fromResult(
+        RunOptions.read({ headers, model: call.model, tokenhub, modes: modes.names, refinements: defaultRefinements })
+      )
       yield* RunHttp.checkNames(router, caller, options)
       const facts: AnswerFacts = {
         requestId: context.id,
@@ -113,13 +109,14 @@ export const make = Effect.gen(function*() {
         id: context.id,
         endpoint: context.endpoint ?? door.protocol,
         clientKey,
-        chat: dropUnsupported ? { ...call.chat, dropUnsupported } : call.chat,
+        chat: { ...call.chat, source: parsed.source, ...(dropUnsupported ? { dropUnsupported } : {}) },
         hasContent: door.hasContent
       }
       const keep = (result: RunResult) => answered?.(result, { ...facts, model: result.model }, body, clientKey) ?? Effect.void
       context.taken = true
       if (call.stream) return yield* stream({ door, request, run, facts, body, events, answered: keep })
-      const result = yield* Effect.tap(orchestrator.run(run, ErrorEnvelope.describe), keep)
+      const result = yield* orchestrator.run(run, ErrorEnvelope.describe)
+      if (answered !== undefined) yield* keep(result)
       return answerOf(door, result, { ...facts, model: result.model }, body)
     }, Effect.catch(ErrorEnvelope.respond))
 })

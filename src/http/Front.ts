@@ -38,6 +38,7 @@ export const layer = (routes: RouteTable) =>
     Effect.gen(function*() {
       const { processConcurrency } = yield* Settings
       const clock = yield* Clock.Clock
+      const context = yield* Effect.context<never>()
       const drain = yield* Drain
       const ledger = yield* Ledger
       const overload = yield* Overload
@@ -59,8 +60,7 @@ export const layer = (routes: RouteTable) =>
 
       const finish = (request: HttpServerRequest.HttpServerRequest, facts: RequestFacts, status: number, nanos: bigint): Effect.Effect<void> => {
         const durationMs = Math.round(Number(nanos) / 1e6)
-        const told = Effect.andThen(
-          Metrics.requestFinished({ endpoint: facts.endpoint, status, seconds: Number(nanos) / 1e9 }),
+        const told = Effect.flatMapEager(Metrics.requestFinished({ endpoint: facts.endpoint, status, seconds: Number(nanos) / 1e9 }, context), () =>
           Effect.logInfo("request", {
             method: request.method,
             route: facts.endpoint ?? "other",
@@ -68,8 +68,7 @@ export const layer = (routes: RouteTable) =>
             duration_ms: durationMs,
             request_id: facts.id,
             ...(facts.errorCode === null ? {} : { error: facts.errorCode })
-          })
-        )
+          }))
         if (facts.caller === undefined || facts.taken) return told
         const settled = ledger.settle({
           id: facts.id,

@@ -49,6 +49,9 @@ const stillRunning = (sinceMs: number) =>
     Math.min(Math.max(sinceMs, waitMs.least), waitMs.most)
   )
 
+/** Whether the request carries a key. */
+export const isIdempotent = ({ headers }: Request): boolean => headers["idempotency-key"] !== undefined
+
 const keyOf = (request: Request, key: string): Effect.Effect<string, InvalidRequest> => {
   const invalid = (fault: string) => Effect.fail(new InvalidRequest({ message: `${header}: ${fault}`, code: "invalid_idempotency_key", param: header }))
   if (!allowed.test(key)) return invalid("must have 1 to 255 printable ASCII characters")

@@ -35,10 +35,10 @@ const prototypeKey = (value: unknown, path: ReadonlyArray<PropertyKey>, free: Re
 }
 
 /**
- * Whether the names of such keys stand in the bytes at all, as they are or by escapes: most bodies need no walk then, which
+ * Whether the names of such keys stand in the text at all, as they are or by escapes: most bodies need no walk then, which
  * costs ten times what parsing does where there are many small values. A quote is rarer in a long text than the letters of a name.
  */
-const mayReach = (bytes: Buffer): boolean => bytes.includes("\"__proto__\"") || bytes.includes("\"constructor\"") || bytes.includes("\\u00")
+const mayReach = (text: string): boolean => text.includes("\"__proto__\"") || text.includes("\"constructor\"") || text.includes("\\u00")
 
 const invalid = (message: string, param?: string): Result.Result<never, InvalidRequest> =>
   Result.fail(new InvalidRequest({ message, code: "invalid_json", ...(param === undefined ? {} : { param }) }))
@@ -65,13 +65,14 @@ export const parse = (bytes: Buffer, free = none): Result.Result<Parsed, Invalid
   if (!isUtf8(body)) return invalid("The body is not valid UTF-8")
   const made = outline(body, deepest)
   if (made === undefined) return invalid(`The body is nested deeper than ${deepest} levels`)
+  const text = body.toString("utf8")
   let value: unknown
   try {
-    value = JSON.parse(body.toString("utf8"))
+    value = JSON.parse(text)
   } catch (error) {
     return invalid(`The body is not valid JSON: ${faultOf(error)}`)
   }
-  const found = mayReach(body) ? prototypeKey(value, [], free) : undefined
+  const found = mayReach(text) ? prototypeKey(value, [], free) : undefined
   return found === undefined
     ? Result.succeed({ value, source: isRecord(value) ? { ...made, value } : undefined })
     : invalid(`The field '${formatPath(found)}' has a name that is not allowed`, formatPath(found))

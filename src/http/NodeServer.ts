@@ -50,10 +50,16 @@ const rawResponse = (failure: Failure): string => {
   ].join("\r\n")
 }
 
-/** An answer that ends in its stage of the turn. */
+/** An answer that ends in its stage of the turn; one that node refuses to write breaks off. */
 class StagedResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
   override end(...given: Array<unknown>): this {
-    inStage("writes", () => void super.end(...(given as [])))
+    inStage("writes", () => {
+      try {
+        super.end(...(given as []))
+      } catch (error) {
+        this.destroy(error instanceof Error ? error : undefined)
+      }
+    })
     return this
   }
 }

@@ -8,8 +8,8 @@ import type { HttpServerResponse } from "effect/http"
 import { HttpRouter, HttpServerRequest } from "effect/http"
 import type { HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { addHeaders } from "./AnswerHeaders.ts"
-import { Caller, ClientAuth } from "./Authentication.ts"
-import { Idempotent } from "./Idempotency.ts"
+import { Caller, Doorkeeper } from "./Authentication.ts"
+import { Idempotent, isIdempotent } from "./Idempotency.ts"
 import type { RequestFacts } from "./RequestContext.ts"
 import { RequestContext } from "./RequestContext.ts"
 import { noting } from "./Route.ts"
@@ -30,17 +30,14 @@ export type Handler = (asked: Asked) => Effect.Effect<Response, never, Scope.Sco
 
 type Handlers<Group extends HttpApiGroup.Constraint> = { readonly [identifier in HttpApiEndpoint.Identifier<HttpApiGroup.Endpoints<Group>>]: Handler }
 
-/** What the router provides to a handler, and what `ClientAuth` adds. */
+/** What the router provides to a handler. */
 type Routed = HttpServerRequest.HttpServerRequest | HttpRouter.RouteContext | Scope.Scope
-type Given = Routed | Caller
 
-/** A middleware of the API, as far as ours go: they look at the request and at the path of the route. */
-type Around<In, Out> = (
-  served: Effect.Effect<Response, Types.unhandled, In>,
+/** A middleware of the API, as far as `Idempotent` goes: it looks at the request and at the path of the route. */
+type Around = (
+  served: Effect.Effect<Response, Types.unhandled, Routed>,
   options: { readonly endpoint: { readonly path: string } }
-) => Effect.Effect<Response, Types.unhandled, Out>
-
-const around = <In, Out>(middleware: unknown): Around<In, Out> => middleware as Around<In, Out>
+) => Effect.Effect<Response, Types.unhandled, Routed | Caller>
 
 /** The answer with the headers that the request brought about: its id, and what is left of limits. */
 const withFacts = (response: Response, facts: RequestFacts): Response => {
@@ -52,25 +49,24 @@ const withFacts = (response: Response, facts: RequestFacts): Response => {
 /** The layer of a group with client authentication: a handler for each endpoint, inside the middlewares that the contract names. */
 export const layer = <Group extends HttpApiGroup.Constraint, E, R>(group: Group, make: Effect.Effect<Handlers<Group>, E, R>) =>
   HttpRouter.use(Effect.fnUntraced(function*(router) {
-    const authenticated = around<Given, Routed>((yield* ClientAuth).bearer)
-    const idempotent = around<Given, Given>(yield* Idempotent)
+    const { admit } = yield* Doorkeeper
+    const once = (yield* Idempotent) as unknown as Around
     const endpoints: { readonly [identifier: string]: HttpApiEndpoint.Constraint } = group.endpoints
     for (const [identifier, handler] of Object.entries<Handler>(yield* make)) {
       const endpoint = endpoints[identifier] as HttpApiEndpoint.Top | undefined
       if (endpoint === undefined) return yield* Effect.die(new Error(`The contract has no endpoint '${identifier}'`))
-      const answered = Effect.contextWith((context: Context.Context<Given>) =>
-        handler({
-          request: Context.get(context, HttpServerRequest.HttpServerRequest),
-          params: Context.get(context, HttpRouter.RouteContext).params,
-          caller: Context.get(context, Caller),
-          facts: Context.get(context, RequestContext)
-        }))
-      const asked = authenticated(endpoint.middlewares.has(Idempotent) ? idempotent(answered, { endpoint }) : answered, { endpoint })
+      const mayRepeat = endpoint.middlewares.has(Idempotent)
       const note = noting(endpoint.path)
       const served = Effect.contextWith((context: Context.Context<Routed>) => {
         const facts = Context.get(context, RequestContext)
+        const request = Context.get(context, HttpServerRequest.HttpServerRequest)
+        const { params } = Context.get(context, HttpRouter.RouteContext)
         note(facts)
-        return Effect.map(asked, (response) => withFacts(response, facts))
+        const answered = admit(context, endpoint.path, (caller) => {
+          const answer = handler({ request, params, caller, facts })
+          return mayRepeat && isIdempotent(request) ? Effect.provideService(once(answer, { endpoint }), Caller, caller) : answer
+        })
+        return Effect.map(answered, (response) => withFacts(response, facts))
       })
       yield* router.addAll([HttpRouter.route(endpoint.method, endpoint.path as HttpRouter.PathInput, served)])
     }

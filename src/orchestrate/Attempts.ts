@@ -95,6 +95,7 @@ export class Attempts extends Context.Service<Attempts, {
       const router = yield* Router
       const { hedgeAfterMs, tracePrompts } = yield* Settings
       const clock = yield* Clock.Clock
+      const context = yield* Effect.context<never>()
 
       const monotonicMs = () => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
 
@@ -166,10 +167,12 @@ export class Attempts extends Context.Service<Attempts, {
             return Effect.flatMap(Effect.exit(restore(asked)), (exit) => {
               state.running -= reserved
               const settled = settledAttempt(opened, exit, model, promptTokens, progress, monotonicMs() - began)
-              return Effect.flatMapEager(settle(run, settled, exit, model, place, promptTokens), () =>
-                exit._tag === "Failure"
-                  ? failureOf(exit) ?? Effect.failCause(exit.cause)
-                  : Effect.flatMap(restore(tell.whole), (isAnswer) => isAnswer ? Effect.succeed({ answer: exit.value, model }) : restore(Effect.never)))
+              return Effect.flatMapEager(settle(run, settled, exit, model, place, promptTokens), () => {
+                if (exit._tag === "Failure") return failureOf(exit) ?? Effect.failCause(exit.cause)
+                const whole = tell.whole()
+                return Effect.flatMapEager(Exit.isExit(whole) ? whole : restore(whole), (isAnswer) =>
+                  isAnswer ? Effect.succeed({ answer: exit.value, model }) : restore(Effect.never))
+              })
             })
           })
 
@@ -202,7 +205,7 @@ export class Attempts extends Context.Service<Attempts, {
               timeToFirstTokenSeconds: timeToFirstTokenMs === undefined ? undefined : timeToFirstTokenMs / 1000,
               usage,
               cost
-            }),
+            }, context),
           // A client that left says nothing about the model; it only gives the probe's place back.
           () =>
             error === undefined

@@ -111,8 +111,8 @@ export interface Telling {
   readonly left: Effect.Effect<void>
   readonly frame: (frame: Frame) => Effect.Effect<void>
   readonly delta: (delta: Delta) => Effect.Effect<void>
-  /** The whole answer is there; true where it is this call's. */
-  readonly whole: Effect.Effect<boolean>
+  /** The whole answer is there; true where it is this call's. Done when called, where the client has heard of all that came. */
+  readonly whole: () => Effect.Effect<boolean>
 }
 
 /** Nobody is told before the whole answer is there. */
@@ -120,7 +120,7 @@ const untold = (lane: Lane): Telling => ({
   left: Effect.void,
   frame: () => Effect.void,
   delta: () => Effect.void,
-  whole: Effect.sync(lane.win)
+  whole: () => Effect.succeed(lane.win())
 })
 
 /** `onShown`: the client is about to see a piece of this call's answer. */
@@ -165,6 +165,9 @@ export const telling = (
       if (!shown) show()
       return settled() ? sink.onDelta(delta) : Effect.andThen(catchUp, Effect.suspend(() => sink.onDelta(delta)))
     },
-    whole: Effect.suspend(() => (lane.win() ? Effect.as(catchUp, true) : Effect.succeed(false)))
+    whole: () => {
+      const won = lane.win()
+      return won && !settled() ? Effect.as(catchUp, true) : Effect.succeed(won)
+    }
   }
 }

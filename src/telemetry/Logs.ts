@@ -38,13 +38,14 @@ const readable = ({ cause, level, message, timestamp, ...fields }: Line): string
   return cause === undefined ? head : `${head}\n${String(cause)}`
 }
 
-/** Lines that wait for the end of this turn of the event loop: one write for all of them. */
-let waiting = ""
+/** Lines that wait for the end of this turn of the event loop, where all of them are made one after the other and written at once. */
+let waiting: Array<() => string> = []
 
 const flush = (): void => {
-  if (waiting === "") return
-  process.stdout.write(waiting)
-  waiting = ""
+  if (waiting.length === 0) return
+  const lines = waiting
+  waiting = []
+  process.stdout.write(scrub(lines.map((text) => `${text()}\n`).join("")))
 }
 
 // Whatever ends the process, its last lines are told; standard output is written at once where it is a file, a pipe or a terminal.
@@ -53,11 +54,11 @@ process.on("exit", flush)
 /** Writes lines to standard output, or to the fiber's own console where a test has put one. */
 const printed = (format: (line: Line) => string): Logger.Logger<unknown, void> =>
   Logger.make((options) => {
-    const text = scrub(format(line(options)))
+    const told = line(options)
     const console = options.fiber.getRef(Console.Console)
-    if (console !== globalThis.console) return console.log(text)
-    if (waiting === "") inStage("lines", flush)
-    waiting += `${text}\n`
+    if (console !== globalThis.console) return console.log(scrub(format(told)))
+    if (waiting.length === 0) inStage("lines", flush)
+    waiting.push(() => format(told))
   })
 
 /** Most lines hold nothing but texts and numbers, which JSON.stringify writes at once. */

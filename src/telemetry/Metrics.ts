@@ -29,24 +29,25 @@ const budgetLabel = bounded(200)
 
 type Labels = { readonly [label: string]: string }
 
-/** Metrics of one name by their labels' values; building one costs ten times what finding it does. */
-const family = <L extends ReadonlyArray<string>, M>(labels: L, make: (attributes: Labels) => M) => {
-  const series = new Map<string, M>()
-  return (...values: { readonly [K in keyof L]: string }): M => {
-    const key = values.join("\n")
-    let metric = series.get(key)
-    if (metric === undefined) {
-      metric = make(Object.fromEntries(labels.map((label, i) => [label, values[i] ?? ""])))
-      series.set(key, metric)
-    }
+/**
+ * Metrics of one name by the values of their labels, two at most; building one costs ten times what finding it does, and so does a
+ * text that is made of the values.
+ */
+const family = <L extends readonly [string] | readonly [string, string], M>(labels: L, make: (attributes: Labels) => M) => {
+  const series = new Map<string, Map<string, M>>()
+  return (...[first, second = ""]: { readonly [K in keyof L]: string }): M => {
+    const found = series.get(first)?.get(second)
+    if (found !== undefined) return found
+    const metric = make(Object.fromEntries(labels.map((label, i) => [label, i === 0 ? first : second])))
+    series.set(first, new Map([...series.get(first) ?? [], [second, metric]]))
     return metric
   }
 }
 
-const counters = <const L extends ReadonlyArray<string>>(name: string, description: string, labels: L) =>
+const counters = <const L extends readonly [string] | readonly [string, string]>(name: string, description: string, labels: L) =>
   family(labels, (attributes) => Metric.counter(name, { description, attributes, incremental: true }))
 
-const histograms = <const L extends ReadonlyArray<string>>(
+const histograms = <const L extends readonly [string] | readonly [string, string]>(
   name: string,
   description: string,
   labels: L,
@@ -81,23 +82,34 @@ const heapGauge = Metric.gauge("tokenhub_heap_used_ratio", { description: "Part 
 const unlockedGauge = Metric.gauge("tokenhub_vault_unlocked", { description: "1 while the vault is unlocked" })
 const generationGauge = Metric.gauge("tokenhub_vault_generation", { description: "Changes of the vault so far" })
 
-/** Updates several series in one step of the fiber. */
-const updating = (update: (context: Context.Context<never>) => void): Effect.Effect<void> =>
-  Effect.withFiberSucceed((fiber) => update(fiber.context))
+type Update = (context: Context.Context<never>) => void
 
-/** A request was answered. `endpoint` is the matched route's template, undefined where none matched; 499: the client left. */
+/** Updates several series in one step of the fiber. */
+const updating = (update: Update): Effect.Effect<void> => Effect.withFiberSucceed((fiber) => update(fiber.context))
+
+/** The same in a registry that is known already, and without a step: done when called. */
+const updatingIn = (context: Context.Context<never> | undefined, update: Update): Effect.Effect<void> => {
+  if (context === undefined) return updating(update)
+  update(context)
+  return Effect.void
+}
+
+/**
+ * A request was answered. `endpoint` is the matched route's template, undefined where none matched; 499: the client left.
+ * `context`: where the registry is; done when called then.
+ */
 export const requestFinished = (request: {
   readonly endpoint: string | undefined
   readonly status: number
   readonly seconds: number
-}): Effect.Effect<void> =>
-  updating((context) => {
+}, context?: Context.Context<never>): Effect.Effect<void> =>
+  updatingIn(context, (context) => {
     const endpoint = request.endpoint === undefined ? other : endpointLabel(request.endpoint)
     requests(endpoint, String(request.status)).updateUnsafe(1, context)
     requestDuration(endpoint).updateUnsafe(request.seconds, context)
   })
 
-/** An upstream call ended. `model` and `provider` are names of the registry. */
+/** An upstream call ended. `model` and `provider` are names of the registry. `context`: likewise. */
 export const modelCalled = (call: {
   readonly model: string
   readonly provider: string
@@ -106,8 +118,8 @@ export const modelCalled = (call: {
   readonly timeToFirstTokenSeconds?: number | undefined
   readonly usage: Usage
   readonly cost: NanoDollars
-}): Effect.Effect<void> =>
-  updating((context) => {
+}, context?: Context.Context<never>): Effect.Effect<void> =>
+  updatingIn(context, (context) => {
     const model = modelLabel(call.model)
     const provider = providerLabel(call.provider)
     const { cachedTokens, completionTokens, promptTokens } = call.usage
@@ -143,9 +155,9 @@ export const circuit = (change: {
   updating((context) =>
     circuits(modelLabel(change.model), providerLabel(change.provider)).updateUnsafe(circuitLevel[change.state], context))
 
-/** A budget's spending changed; `owner` is a client key's id, or `all`. */
-export const budgetUsed = (budget: { readonly owner: string; readonly ratio: number }): Effect.Effect<void> =>
-  updating((context) => budgets(budgetLabel(budget.owner)).updateUnsafe(budget.ratio, context))
+/** A budget's spending changed; `owner` is a client key's id, or `all`. `context`: likewise. */
+export const budgetUsed = (budget: { readonly owner: string; readonly ratio: number }, context?: Context.Context<never>): Effect.Effect<void> =>
+  updatingIn(context, (context) => budgets(budgetLabel(budget.owner)).updateUnsafe(budget.ratio, context))
 
 /** So much of a budget is gone. */
 export const budgetAlert = (alert: { readonly owner: string; readonly percent: number }): Effect.Effect<void> =>

@@ -95,6 +95,22 @@ describe("requests that wait for their stage", () => {
       await Promise.all(told)
     }))
 
+  it.live("an answer that node refuses to write breaks off, and others are served", () =>
+    Effect.promise(async () => {
+      const { port, server } = await listening()
+      server.on("request", ({ url }, response) => response.end(url === "/bad" ? 1 as never : "good"))
+      const read = async (path: string) => {
+        const client = connect(port, "127.0.0.1")
+        let received = ""
+        client.on("data", (chunk: Buffer) => void (received += chunk.toString()))
+        client.write(`GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n`)
+        await once(client, "close")
+        return received
+      }
+      assert.deepStrictEqual([await read("/bad"), (await read("/good")).slice(-4)], ["", "good"])
+      server.close()
+    }))
+
   it.live("what is no request, right behind one, is not answered in its place", () =>
     Effect.promise(async () => {
       const { port, server } = await listening()

@@ -19,8 +19,12 @@ export const numberOf = (value: unknown): number | undefined => (typeof value ==
 export const codeOf = (value: unknown): string | undefined => (typeof value === "number" ? String(value) : stringOf(value))
 
 /** The fields that have a value: neither undefined nor null goes out to a vendor. */
-export const present = (fields: Json): Json =>
-  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined && value !== null))
+export const present = (fields: Json): Json => {
+  for (const name in fields) if (!isPresent(fields[name])) return Object.fromEntries(Object.entries(fields).filter(([, value]) => isPresent(value)))
+  return fields
+}
+
+const isPresent = (value: unknown): boolean => value !== undefined && value !== null
 
 /** A tool call's arguments as an object, for vendors that do not take text; text that is no object goes under one name. */
 export const argumentsObject = (text: string): Json => {
