@@ -29,4 +29,5 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["node", "-e", "fetch('http://127.0.0.1:'+(process.env.TOKENHUB_PORT||8080)+'/health/live').then((r)=>process.exit(r.ok?0:1),()=>process.exit(1))"]
 # Starts as root only to make a bind-mounted /data writable; the server itself runs as the user "node".
 ENTRYPOINT ["tokenhub-entrypoint"]
-CMD ["node", "main.js"]
+# The options are those of scripts/run, which says what they are for.
+CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "--no-parallel-scavenge", "main.js"]

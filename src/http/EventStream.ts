@@ -4,10 +4,10 @@
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Scope } from "effect"
-import { Clock, Deferred, Effect, Exit, Latch, Stream } from "effect"
+import { Deferred, Effect, Exit, Latch, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
-import type { Writable } from "node:stream"
+import type { ServerResponse } from "node:http"
 import { inStage } from "../domain/Stages.ts"
 import type { WireEvent } from "./Door.ts"
 import type { Ending } from "./Recorder.ts"
@@ -24,11 +24,9 @@ export type Emit = (emission: Emission) => Effect.Effect<void>
 /** Half of the bytes that may be held: the other half may be on its way through the socket. */
 const mostWaiting = 512 * 1024
 
-const lineBreak = /[\r\n]/
-
 /** WHATWG HTML, 9.2.6: no line break of the text can begin a field of its own. */
 const field = (name: string, text: string): string =>
-  lineBreak.test(text) ? `${name}: ${text.replaceAll(/\r\n|\r|\n/g, `\n${name}: `)}\n` : `${name}: ${text}\n`
+  text.includes("\n") || text.includes("\r") ? `${name}: ${text.replaceAll(/\r\n|\r|\n/g, `\n${name}: `)}\n` : `${name}: ${text}\n`
 
 const encode = (emission: Emission): string =>
   "comment" in emission
@@ -36,6 +34,9 @@ const encode = (emission: Emission): string =>
     : `${emission.event === undefined ? "" : field("event", emission.event)}${field("data", emission.data)}\n`
 
 const heartbeat = ": heartbeat\n\n"
+
+/** The last chunk of an answer that comes in chunks (RFC 9112, 7.1). */
+const lastChunk = "0\r\n\r\n"
 
 /**
  * Answers with the events that `produce` emits, and ends when it ends. `heartbeatMs`: how often an idle stream shows that it
@@ -52,40 +53,51 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
 }): Effect.fn.Return<HttpServerResponse.HttpServerResponse, E, Scope.Scope> {
   const { headers, heartbeatMs, produce, request, stallMs } = options
   const scope = yield* Effect.scope
-  const clock = yield* Clock.Clock
   const recorder = yield* Recorder
-  const response: Writable = NodeHttpServerRequest.toServerResponse(request)
+  /** TokenHub's server speaks no HTTP/2. */
+  const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
   const room = Latch.makeUnsafe(true)
   const begun = Deferred.makeUnsafe<void, E>()
   let waiting = ""
   let waitingBytes = 0
   /** Since when the reader has taken nothing of what waits or is on its way. */
-  let waitsSince = clock.monotonicTimeNanosUnsafe()
+  let waitsSince = performance.now()
   /** All was emitted. */
   let ended = false
   /** And taken down, so that the client may have its end. */
   let over = false
-  /** Ends the answer; there once its head has left. */
+  /** Ends the answer; there once its head was written. */
   let finish: (() => void) | undefined
+  /** The answer comes in chunks, made here: node would write each one in four parts. */
+  let chunked = false
+  /** Nothing more may be written. */
+  let complete = false
+
+  const write = (text: string, bytes: number) => {
+    const whole = over && chunked
+    complete = over
+    const chunk = chunked && bytes > 0 ? `${bytes.toString(16)}\r\n${text}\r\n` : text
+    if (bytes > 0 || whole) response.write(whole ? chunk + lastChunk : chunk, bytes === text.length ? "latin1" : "utf8")
+  }
 
   /** What came in one turn leaves in one write; what the client must read first waits for `drain`. */
   const flush = () => {
     if (finish === undefined || response.writableNeedDrain) return
-    if (waiting !== "") {
-      const text = waiting
+    if (!complete && (waiting !== "" || over)) {
+      const [text, bytes] = [waiting, waitingBytes]
       waiting = ""
       waitingBytes = 0
-      waitsSince = clock.monotonicTimeNanosUnsafe()
-      response.write(text)
+      waitsSince = performance.now()
+      write(text, bytes)
       // Only now: who waits for room goes on at once, to more events and to the end.
       room.openUnsafe()
     }
-    if (over && waiting === "" && !response.writableNeedDrain) finish()
+    if (complete && !response.writableNeedDrain) finish()
   }
 
   const push = (text: string) => {
     if (waiting === "") {
-      if (!response.writableNeedDrain) waitsSince = clock.monotonicTimeNanosUnsafe()
+      if (!response.writableNeedDrain) waitsSince = performance.now()
       inStage("writes", flush)
     }
     waiting += text
@@ -100,9 +112,8 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   }
 
   const cutWhenStalled = () => {
-    const waitedMs = Number(clock.monotonicTimeNanosUnsafe() - waitsSince) / 1e6
     // Ending the answer in order would need the reader too.
-    if ((waiting !== "" || response.writableNeedDrain) && waitedMs >= stallMs) response.destroy()
+    if ((waiting !== "" || response.writableNeedDrain) && performance.now() - waitsSince >= stallMs) response.destroy()
   }
 
   const emit = (emission: Emission): Effect.Effect<void> => {
@@ -139,6 +150,8 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
       stop()
       resume(Effect.void)
     }
+    chunked = response.chunkedEncoding
+    response.chunkedEncoding = false
     response.on("drain", flush)
     flush()
     return Effect.sync(stop)

@@ -102,6 +102,7 @@ export interface Sink {
   readonly hasContent: (frame: Frame) => boolean
   /** `content`: the client has seen a piece of the answer by now. */
   readonly onFrame: (frame: Frame, content: boolean) => Effect.Effect<void>
+  /** Not told where frames have shown the answer: they hold it. */
   readonly onDelta: (delta: Delta) => Effect.Effect<void>
 }
 
@@ -132,6 +133,7 @@ export const telling = (
   const held: Array<Frame> = []
   let announced = false
   let shown = false
+  let framed = false
 
   const announce = Effect.suspend(() => {
     if (announced) return Effect.void
@@ -154,11 +156,12 @@ export const telling = (
         held.push(frame)
         return Effect.void
       }
+      if (content) framed = true
       if (content && !shown) show()
       return settled() ? sink.onFrame(frame, shown) : Effect.andThen(catchUp, Effect.suspend(() => sink.onFrame(frame, shown)))
     },
     delta: (delta) => {
-      if (!lane.win()) return Effect.void
+      if (framed || !lane.win()) return Effect.void
       if (!shown) show()
       return settled() ? sink.onDelta(delta) : Effect.andThen(catchUp, Effect.suspend(() => sink.onDelta(delta)))
     },

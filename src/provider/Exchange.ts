@@ -220,12 +220,14 @@ export class Exchange implements Dispatcher.DispatchHandler {
   private tell(): void {
     if (this.told || this.wake === undefined || !this.isThere()) return
     this.told = true
-    inStage("answers", () => {
-      const { wake } = this
-      this.told = false
-      this.wake = undefined
-      wake?.()
-    })
+    inStage("answers", this.wakeUp)
+  }
+
+  private readonly wakeUp = (): void => {
+    const { wake } = this
+    this.told = false
+    this.wake = undefined
+    wake?.()
   }
 
   private take(): Buffer | undefined {

@@ -45,8 +45,30 @@ export const parseJson = (text: string): unknown => {
 }
 
 /**
- * Feeds a body to a protocol's reader. The parser is Effect's: 0.9 µs an event, and right on CRLF, BOM, comments and data of
- * several lines. `provider` is for messages, `bodyBytes` the most that the body may have. With `frames`, the name of a
+ * Hands on the events at the beginning of a text that are whole and plain: a line of data, perhaps one with a name before it, each
+ * ended by LF. Returns where anything else begins.
+ */
+const plainEvents = (text: string, hand: (event: string, data: string) => void): number => {
+  let at = 0
+  while (true) {
+    const named = text.startsWith("event: ", at)
+    const line = named ? text.indexOf("\n", at) + 1 : at
+    if ((named && line === 0) || !text.startsWith("data: ", line)) return at
+    const end = text.indexOf("\n", line)
+    if (end < 0 || text.charCodeAt(end + 1) !== lineFeed || end - line > longestLine) return at
+    const event = named ? text.slice(at + "event: ".length, line - 1) : ""
+    const data = text.slice(line + "data: ".length, end)
+    if (data.includes("\r") || event.includes("\r")) return at
+    hand(event === "" ? "message" : event, data)
+    at = end + 2
+  }
+}
+
+const lineFeed = 10
+
+/**
+ * Feeds a body to a protocol's reader. The parser is Effect's: right on CRLF, BOM, comments and data of several lines; what is plain
+ * needs none. `provider` is for messages, `bodyBytes` the most that the body may have. With `frames`, the name of a
  * protocol, each event comes as a frame too, before what the reader makes of it; an error's does not.
  */
 export const eventFeed = (provider: string, bodyBytes: number, reader: StreamReader, frames?: string): EventFeed => {
@@ -68,18 +90,31 @@ export const eventFeed = (provider: string, bodyBytes: number, reader: StreamRea
     const last = reader.end(marked)
     accept(last instanceof ProviderError ? last : [last])
   }
-  const parser = makeParser((event) => {
-    if (event._tag !== "Event" || over || error !== undefined) return
-    if (event.data === "[DONE]") return finish(true)
-    const data = parseJson(event.data)
+  const onEvent = (event: string, text: string): void => {
+    if (over || error !== undefined) return
+    if (text === "[DONE]") return finish(true)
+    const data = parseJson(text)
     if (data !== undefined) {
-      const items = reader.event({ event: event.event, data })
-      if (frames !== undefined && !(items instanceof ProviderError)) made.push(frameOf(frames, event.event, event.data))
+      const items = reader.event({ event, data })
+      if (frames !== undefined && !(items instanceof ProviderError)) made.push(frameOf(frames, event, text))
       return accept(items)
     }
     // Half an event at the end of the body is the break itself, which `end` reports.
     if (!ended) error = answered("malformed_response", `${provider} sent an event that is not JSON`)
+  }
+  const parser = makeParser((event) => {
+    if (event._tag === "Event") onEvent(event.event, event.data)
   }, { maxEventSize: longestLine })
+  /** The parser holds nothing of an event; what begins the body, perhaps with a BOM, is always its own. */
+  let atRest = false
+
+  /** Says whether all of it was short enough. */
+  const parse = (text: string): boolean => {
+    const from = atRest ? plainEvents(text, onEvent) : 0
+    if (from === text.length) return true
+    atRest = text.endsWith("\n\n")
+    return parser.feed(from === 0 ? text : text.slice(from)) === undefined
+  }
 
   return {
     feed: (bytes) => {
@@ -90,7 +125,7 @@ export const eventFeed = (provider: string, bodyBytes: number, reader: StreamRea
         return
       }
       size += bytes.length
-      if (parser.feed(decoder.decode(bytes, { stream: true })) !== undefined) {
+      if (!parse(decoder.decode(bytes, { stream: true }))) {
         error ??= answered("response_too_large", `${provider} sent an event of more than ${longestLine} bytes`)
       }
       if (size > bodyBytes && !over) error ??= answered("response_too_large", `${provider} sent an answer of more than ${bodyBytes} bytes`)

@@ -46,7 +46,8 @@ type Options = Parameters<typeof EventStream.respond>[0]
 /** Asks for a stream by a socket that reads nothing before it is told to. */
 const asleep = <A>(
   respond: (request: Options["request"]) => ReturnType<typeof EventStream.respond>,
-  use: (socket: Socket) => Promise<A>
+  use: (socket: Socket) => Promise<A>,
+  version = "1.1"
 ) => {
   const route = HttpRouter.add("GET", "/", (request) => Effect.orDie(respond(request)))
   const server = HttpRouter.serve(route, { disableLogger: true }).pipe(Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })))
@@ -55,7 +56,7 @@ const asleep = <A>(
     return yield* Effect.promise(async () => {
       const socket = connect("port" in address ? address.port : 0, "127.0.0.1").pause()
       socket.on("error", () => {})
-      socket.write("GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+      socket.write(`GET / HTTP/${version}\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
       try {
         return await use(socket)
       } finally {
@@ -73,6 +74,52 @@ const rest = (socket: Socket) =>
   })
 
 const long = "x".repeat(40_000)
+
+/** The head of an answer, and what stands below it byte for byte, with the sizes that chunks have. */
+const parted = (text: string) => {
+  const [head = "", ...body] = text.split("\r\n\r\n")
+  return { head, body: body.join("\r\n\r\n") }
+}
+
+describe("the bytes of a stream", () => {
+  const pieces = ["plain", "Grüße 👋🏽 日本", "latin é"]
+  const produce: Options["produce"] = (emit) =>
+    Effect.as(Effect.forEach(pieces, (data) => Effect.andThen(emit({ data }), Effect.sleep(5))), "whole" as const)
+
+  it.live("are a chunk for each write, of a size in bytes, and end with the last chunk", () =>
+    Effect.gen(function*() {
+      const writes: Array<string> = []
+      const respond = (request: Options["request"]) => {
+        const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
+        const write = socket.write.bind(socket) as (...given: ReadonlyArray<unknown>) => boolean
+        socket.write = (...given: ReadonlyArray<unknown>) => {
+          writes.push(String(given[0]))
+          return write(...given)
+        }
+        return EventStream.respond({ request, heartbeatMs: 60_000, stallMs: 60_000, produce })
+      }
+      const { body, head } = parted(yield* asleep(respond, rest))
+      assert.match(head, /\r\ntransfer-encoding: chunked/i)
+      const chunks = pieces.map((data) => `${Buffer.byteLength(`data: ${data}\n\n`).toString(16)}\r\ndata: ${data}\n\n\r\n`)
+      assert.strictEqual(body, `${chunks.join("")}0\r\n\r\n`)
+      assert.deepStrictEqual(writes.slice(1, pieces.length), chunks.slice(1))
+    }))
+
+  it.live("are the events alone for a client of HTTP/1.0, which knows no chunks", () =>
+    Effect.gen(function*() {
+      const respond = (request: Options["request"]) => EventStream.respond({ request, heartbeatMs: 60_000, stallMs: 60_000, produce })
+      const { body, head } = parted(yield* asleep(respond, rest, "1.0"))
+      assert.notMatch(head, /transfer-encoding/i)
+      assert.strictEqual(body, pieces.map((data) => `data: ${data}\n\n`).join(""))
+    }))
+
+  it.live("are the last chunk alone where nothing was emitted", () =>
+    Effect.gen(function*() {
+      const respond = (request: Options["request"]) =>
+        EventStream.respond({ request, heartbeatMs: 60_000, stallMs: 60_000, produce: () => Effect.succeed("whole") })
+      assert.strictEqual(parted(yield* asleep(respond, rest)).body, "0\r\n\r\n")
+    }))
+})
 
 describe("a reader that sleeps", () => {
   for (const [name, tail] of [["a long end", long], ["a short end", ""]] as const) {

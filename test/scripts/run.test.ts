@@ -1,6 +1,6 @@
 import { assert, beforeEach, afterEach, describe, it } from "@effect/vitest"
 import { spawnSync } from "node:child_process"
-import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs"
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, utimesSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
@@ -44,6 +44,14 @@ describe("`npm start`", { timeout: 60_000 }, () => {
     const made = builtAt()
     assert.deepStrictEqual(start(), { status: 7, said: "first hello main.js", errors: "" })
     assert.strictEqual(builtAt(), made)
+  })
+
+  it("gives node the options that the image gives it", () => {
+    write("src/main.ts", `console.log(JSON.stringify(process.execArgv))\n`)
+    const [, image = "[]"] = /^CMD (.*)$/m.exec(readFileSync(join(root, "Dockerfile"), "utf8")) ?? []
+    const options = JSON.parse(image).slice(1, -1)
+    assert.isNotEmpty(options)
+    assert.deepStrictEqual(JSON.parse(start().said), options)
   })
 
   it("bundles anew what was changed, also by a file that is older or a part that is gone", () => {
