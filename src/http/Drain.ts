@@ -24,8 +24,8 @@ export class Drain extends Context.Service<Drain, {
   readonly inFlight: () => number
   /** Returns when stopping has begun: for streams without an end of their own. */
   readonly begun: Effect.Effect<void>
-  /** Returns when what still runs must end now. */
-  readonly cut: Effect.Effect<void>
+  /** Calls back when what still runs must end now, at once if it must already; returns how to stop listening. */
+  readonly onCut: (listener: () => void) => () => void
   /** Stops taking work, waits for what runs, cuts the rest. */
   readonly close: Effect.Effect<void>
 }>()("tokenhub/Drain") {
@@ -37,7 +37,8 @@ export class Drain extends Context.Service<Drain, {
       const idle = Latch.makeUnsafe(true)
       const hurry = Latch.makeUnsafe(false)
       const begun = Latch.makeUnsafe(false)
-      const cut = Latch.makeUnsafe(false)
+      const listeners = new Set<() => void>()
+      let isCut = false
       let requests = 0
       let firstSignalAt: bigint | undefined
 
@@ -60,7 +61,8 @@ export class Drain extends Context.Service<Drain, {
         begun.openUnsafe()
         if (requests > 0) yield* Effect.logInfo(`Stopping: ${requests} requests may end within ${drainTimeoutMs} ms`)
         yield* Effect.timeoutOption(Effect.raceFirst(idle.await, hurry.await), drainTimeoutMs)
-        cut.openUnsafe()
+        isCut = true
+        for (const listener of listeners) listener()
         yield* Effect.timeoutOption(idle.await, farewell)
         // Finalizers are uninterruptible, and so would be the losers of these races.
       }).pipe(Effect.interruptible)
@@ -77,7 +79,11 @@ export class Drain extends Context.Service<Drain, {
         },
         inFlight: () => requests,
         begun: begun.await,
-        cut: cut.await,
+        onCut: (listener) => {
+          if (isCut) listener()
+          else listeners.add(listener)
+          return () => void listeners.delete(listener)
+        },
         close
       })
     })

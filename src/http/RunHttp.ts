@@ -3,6 +3,7 @@ import { Cause, Effect, Option } from "effect"
 import type { Forbidden, RequestError } from "../domain/RequestError.ts"
 import { ModelNotFound, notAllowed, Overloaded } from "../domain/RequestError.ts"
 import { formatUsd } from "../domain/Money.ts"
+import type { Cut } from "../orchestrate/Deadline.ts"
 import type { RunResult } from "../orchestrate/Run.ts"
 import type { Router } from "../route/Router.ts"
 import type { Caller } from "./Authentication.ts"
@@ -40,7 +41,7 @@ export const checkNames = (
 const shuttingDown = new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 })
 
 /** A stream that still runs when TokenHub must end says so to its client. */
-export const cutBy = (drain: Drain["Service"]): Effect.Effect<never, RequestError> => Effect.andThen(drain.cut, Effect.fail(shuttingDown))
+export const cutBy = (drain: Drain["Service"]): Cut<RequestError> => (end) => drain.onCut(() => end(shuttingDown))
 
 /** What a client is told of a run that failed; interruption goes on, since then nobody reads any more. */
 export const failureOf = (cause: Cause.Cause<RequestError>): Effect.Effect<Failure> => {

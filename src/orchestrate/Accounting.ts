@@ -56,9 +56,8 @@ export const make = (ledger: Ledger["Service"], { wholeRunTimeoutMs }: Settings[
       timeLeftMs: Effect.sync(() => deadlineMs - elapsedMs())
     }
 
-    const { cut } = request
-    return (cut === undefined ? work(record) : Effect.raceFirst(work(record), cut)).pipe(
-      within(deadlineMs, () => new DeadlineExceeded({ deadlineMs })),
+    return work(record).pipe(
+      within<RequestError>(deadlineMs, () => new DeadlineExceeded({ deadlineMs }), request.cut),
       Effect.onExit((exit) => ledger.settle(settledRow(row, exit, calls, Math.round(elapsedMs()), describe)))
     )
   })

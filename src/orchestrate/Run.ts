@@ -8,6 +8,7 @@ import type { NanoDollars } from "../domain/Money.ts"
 import type { RoutingPolicy } from "../domain/Policy.ts"
 import type { RequestError } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
+import type { Cut } from "./Deadline.ts"
 
 /** What the modes may be told, the same for every mode. */
 export interface ModeOptions {
@@ -32,8 +33,8 @@ export interface RunRequest {
   readonly policy: RoutingPolicy
   /** Milliseconds that the run may take; undefined: Settings' whole run. */
   readonly deadlineMs?: number
-  /** Fails when TokenHub must end and the run with it. */
-  readonly cut?: Effect.Effect<never, RequestError>
+  /** When TokenHub must end, and the run with it. */
+  readonly cut?: Cut<RequestError>
   /** The most that the run may cost: a call whose ceiling would pass what is left is not made. */
   readonly maxCost?: NanoDollars
   /** Whether an event of the provider's own stream holds content; the first one commits the answer. Absent: deltas alone do. */

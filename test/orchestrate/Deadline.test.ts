@@ -38,6 +38,35 @@ describe("a deadline", () => {
       assert.isTrue(ended)
     }))
 
+  it.live("is cut before it: work is interrupted, and what cut it is the error once it has ended", () =>
+    Effect.gen(function*() {
+      const told: Array<string> = []
+      let listening = 0
+      let end: (error: string) => void = () => {}
+      const cut = within(10_000, () => "late", (listener: (error: string) => void) => {
+        listening++
+        end = listener
+        return () => void listening--
+      })
+      const work = Effect.onInterrupt(Effect.never, () => Effect.andThen(Effect.sleep(20), Effect.sync(() => void told.push("ended"))))
+      const fiber = yield* Effect.forkChild(Effect.flip(cut(work)), { startImmediately: true })
+      end("cut")
+      end("cut again")
+      assert.strictEqual(yield* Fiber.join(fiber), "cut")
+      assert.deepStrictEqual([...told, listening], ["ended", 0])
+      assert.strictEqual(yield* cut(Effect.succeed(1)), 1)
+      assert.strictEqual(listening, 0)
+    }))
+
+  it.live("is cut already: work ends as it begins", () =>
+    Effect.gen(function*() {
+      const cut = within(10_000, () => "late", (end: (error: string) => void) => {
+        end("cut")
+        return () => {}
+      })
+      assert.strictEqual(yield* Effect.flip(cut(Effect.never)), "cut")
+    }))
+
   it.live("holds also where it is longer than any timer", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* within(Number.MAX_SAFE_INTEGER, () => "late")(Effect.as(Effect.sleep(5), "done")), "done")
