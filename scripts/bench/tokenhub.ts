@@ -6,6 +6,7 @@ import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
 import { generate } from "../../src/account/ClientKeyFormat.ts"
+import { nodeOptions } from "../node-options.ts"
 import { start, stop, until } from "./processes.ts"
 import type { Ground, Running, Subject } from "./subjects.ts"
 import { Absent, json, model, stopping, tryOnce } from "./subjects.ts"
@@ -18,9 +19,6 @@ const nodeArguments = (profiles: string | undefined): ReadonlyArray<string> =>
 
 let program: string | undefined
 
-/** Node's options in the image, which `npm start` has too. */
-const options: ReadonlyArray<string> = JSON.parse(/^CMD (.*)$/m.exec(readFileSync(join(root, "Dockerfile"), "utf8"))?.[1] ?? "[]").slice(1, -1)
-
 /** What `npm start` runs: the bundle of the sources as they are now. */
 const product = (): string =>
   program ??= execFileSync(process.execPath, ["scripts/install.mjs", "--bundle"], { cwd: root, encoding: "utf8" }).trim()
@@ -28,12 +26,12 @@ const product = (): string =>
 /** Starts the program on the database of `folder`. */
 export const launch = async (
   folder: string,
-  given: { readonly program?: string; readonly profiles?: string | undefined; readonly env?: Readonly<Record<string, string>> } = {}
+  options: { readonly program?: string; readonly profiles?: string | undefined; readonly env?: Readonly<Record<string, string>> } = {}
 ) => {
   mkdirSync(folder, { recursive: true })
   const log = join(folder, "log")
   const began = performance.now()
-  const child = start(process.execPath, [...options, ...nodeArguments(given.profiles), given.program ?? product()], {
+  const child = start(process.execPath, [...nodeOptions, ...nodeArguments(options.profiles), options.program ?? product()], {
     cwd: root,
     log,
     env: {
@@ -44,7 +42,7 @@ export const launch = async (
       TOKENHUB_VAULT_ITERATIONS: "100000",
       TOKENHUB_ALLOW_PRIVATE_UPSTREAMS: "true",
       TOKENHUB_MOCK: "false",
-      ...given.env
+      ...options.env
     }
   })
   const url = await until(child, 30_000, async () => {

@@ -13,6 +13,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Console, Context, Effect, Exit, Layer, Scope } from "effect"
 import { HttpServer } from "effect/http"
+import { nodeOptions } from "../../scripts/node-options.ts"
 import * as Server from "../../src/Server.ts"
 import { Settings } from "../../src/Settings.ts"
 
@@ -214,7 +215,7 @@ export const spawnChild = Effect.fnUntraced(function*({ env, folder: given }: Pi
   const path = given ?? (yield* folder)
   const child = yield* Effect.acquireRelease(
     Effect.sync(() =>
-      spawn(process.execPath, [join(import.meta.dirname, "../../src/main.ts")], {
+      spawn(process.execPath, [...nodeOptions, join(import.meta.dirname, "../../src/main.ts")], {
         env: { PATH: process.env["PATH"] ?? "", ...environment(path, env) },
         stdio: ["ignore", "pipe", "pipe"]
       })
