@@ -57,10 +57,8 @@ const nothing = Buffer.alloc(0)
 
 /** The whole body as node gives it: what Effect makes of it costs a small request as much as its answer. */
 const collect = (message: Message): Effect.Effect<Buffer, ReadFault> =>
-  // All of a small one came with its head; of a client that left nothing can be read any more.
-  message.complete && !message.destroyed && message.readableFlowing === null
-    ? Effect.succeed((message.read() as Buffer | null) ?? nothing)
-    : arriving(message)
+  // All of a small one came with its head.
+  message.complete && message.readableFlowing === null ? Effect.succeed((message.read() as Buffer | null) ?? nothing) : arriving(message)
 
 const arriving = (message: Message): Effect.Effect<Buffer, ReadFault> =>
   Effect.callback((resume) => {
