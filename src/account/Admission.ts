@@ -74,15 +74,16 @@ export class Admission extends Context.Service<Admission, {
 
       const keyOf = (clientKey: string | null): ClientKey | null => (clientKey === null ? null : keys.known(clientKey) ?? null)
 
-      /** One request's and one token's claims, made once as long as the key stays as it is. */
-      const callerClaims = remembered((key: ClientKey) => ({
-        requests: [...claim("key", key.id, "requests", key.rpm), ...claim("all", "", "requests", limitRpm)],
-        tokens: [...claim("key", key.id, "tokens", key.tpm), ...claim("all", "", "tokens", limitTpm)]
-      }))
+      /** One request's and one token's claims. */
       const keyless = {
         requests: claim("all", "", "requests", limitRpm),
         tokens: claim("all", "", "tokens", limitTpm)
       }
+      /** The same, made once as long as the key stays as it is. */
+      const callerClaims = remembered((key: ClientKey) => ({
+        requests: [...claim("key", key.id, "requests", key.rpm), ...keyless.requests],
+        tokens: [...claim("key", key.id, "tokens", key.tpm), ...keyless.tokens]
+      }))
       const claimsOf = (key: ClientKey | null) => (key === null ? keyless : callerClaims(key))
 
       const modelClaims = remembered((model: ModelCard) => [

@@ -40,8 +40,7 @@ type ReadFault = InvalidRequest | PayloadTooLarge | ErrorEnvelope.HttpFault
 
 /** What the headers say against the body. */
 const fault = ({ headers }: HttpServerRequest.HttpServerRequest): ReadFault | undefined => {
-  const given = headers["content-type"]
-  const type = given === "application/json" ? given : given?.split(";", 1)[0]?.trim().toLowerCase()
+  const type = headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase()
   if (type !== undefined && type !== "application/json") {
     return unsupported("The content type must be application/json; with curl: -H 'content-type: application/json'")
   }

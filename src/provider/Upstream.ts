@@ -237,14 +237,10 @@ export class Upstream extends Context.Service<Upstream, {
 
         /** Hands on what the bytes bring. */
         const readEvents = (exchange: Exchange, feed: EventFeed, receive: Receive): Effect.Effect<void, ProviderError> => {
-          let begun = false
           const take = (bytes: Uint8Array | undefined): Effect.Effect<void, ProviderError> => {
             feed.feed(bytes)
             const events = feed.take()
-            if (!begun && events.some(({ type }) => type !== "frame")) {
-              begun = true
-              exchange.hasBegun()
-            }
+            if (events.some(({ type }) => type !== "frame")) exchange.hasBegun()
             const received = forEachEager(events, receive)
             const error = feed.error()
             return error === undefined ? received : Effect.andThen(received, Effect.fail(error))

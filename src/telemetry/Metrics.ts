@@ -29,11 +29,13 @@ const budgetLabel = bounded(200)
 
 type Labels = { readonly [label: string]: string }
 
+type LabelNames = readonly [string] | readonly [string, string]
+
 /**
  * Metrics of one name by the values of their labels, two at most; building one costs ten times what finding it does, and so does a
  * text that is made of the values.
  */
-const family = <L extends readonly [string] | readonly [string, string], M>(labels: L, make: (attributes: Labels) => M) => {
+const family = <L extends LabelNames, M>(labels: L, make: (attributes: Labels) => M) => {
   const series = new Map<string, Map<string, M>>()
   return (...[first, second = ""]: { readonly [K in keyof L]: string }): M => {
     const found = series.get(first)?.get(second)
@@ -44,10 +46,10 @@ const family = <L extends readonly [string] | readonly [string, string], M>(labe
   }
 }
 
-const counters = <const L extends readonly [string] | readonly [string, string]>(name: string, description: string, labels: L) =>
+const counters = <const L extends LabelNames>(name: string, description: string, labels: L) =>
   family(labels, (attributes) => Metric.counter(name, { description, attributes, incremental: true }))
 
-const histograms = <const L extends readonly [string] | readonly [string, string]>(
+const histograms = <const L extends LabelNames>(
   name: string,
   description: string,
   labels: L,

@@ -1,6 +1,6 @@
 /** OpenAI's chat completions, as OpenAI and the many vendors that took it over speak it. */
 import { Effect } from "effect"
-import type { Choice, Delta, FinishReason, ResponseFormat, ToolChoice } from "../../domain/Chat.ts"
+import type { Choice, Delta, FinishReason, ResponseFormat, StreamEvent, ToolChoice } from "../../domain/Chat.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
 import * as Signature from "../../domain/Signature.ts"
 import type { ReportedUsage } from "../../domain/Usage.ts"
@@ -302,11 +302,8 @@ const reader = (call: ProviderCall) => (): StreamReader => {
       if (isJson(chunk["error"]) || stringOf(chunk["error"]) !== undefined || event === "error") return ofEvent(errors, data)
       id ??= stringOf(chunk["id"])
       model ??= stringOf(chunk["model"])
-      if (isJson(chunk["usage"])) usage = chunk["usage"]
-      else if (isJson(chunk["x_groq"])) usage = [chunk["x_groq"]["usage"]].find(isJson) ?? usage
-      const made = listOf(chunk["choices"])
-      const [only] = made
-      return only !== undefined && made.length === 1 ? choiceDeltas(only) : made.flatMap(choiceDeltas)
+      usage = [chunk["usage"], objectOf(chunk["x_groq"])["usage"]].find(isJson) ?? usage
+      return listOf(chunk["choices"]).flatMap(choiceDeltas) satisfies ReadonlyArray<StreamEvent>
     },
     end: (marked) => {
       const first = choices.get(0)
