@@ -37,7 +37,7 @@ export class Drain extends Context.Service<Drain, {
       const idle = Latch.makeUnsafe(true)
       const hurry = Latch.makeUnsafe(false)
       const begun = Latch.makeUnsafe(false)
-      const listeners = new Set<() => void>()
+      const listening: Array<Listening> = []
       let isCut = false
       let requests = 0
       let firstSignalAt: bigint | undefined
@@ -62,7 +62,7 @@ export class Drain extends Context.Service<Drain, {
         if (requests > 0) yield* Effect.logInfo(`Stopping: ${requests} requests may end within ${drainTimeoutMs} ms`)
         yield* Effect.timeoutOption(Effect.raceFirst(idle.await, hurry.await), drainTimeoutMs)
         isCut = true
-        for (const listener of listeners) listener()
+        for (const { listener } of listening.splice(0)) listener()
         yield* Effect.timeoutOption(idle.await, farewell)
         // Finalizers are uninterruptible, and so would be the losers of these races.
       }).pipe(Effect.interruptible)
@@ -80,9 +80,13 @@ export class Drain extends Context.Service<Drain, {
         inFlight: () => requests,
         begun: begun.await,
         onCut: (listener) => {
-          if (isCut) listener()
-          else listeners.add(listener)
-          return () => void listeners.delete(listener)
+          if (isCut) {
+            listener()
+            return () => {}
+          }
+          const own = { listener, place: listening.length }
+          listening.push(own)
+          return () => leave(listening, own)
         },
         close
       })
@@ -100,4 +104,22 @@ export class Drain extends Context.Service<Drain, {
             Effect.sync(() => setTimeout(() => server.closeAllConnections(), lingerMs).unref())
           )))
     )
+}
+
+/** Who is told when what runs is cut, and its place in the list. */
+interface Listening {
+  readonly listener: () => void
+  place: number
+}
+
+/**
+ * The last one takes the place of the one that leaves. In a `Set` with so much coming and going each table that was outgrown points
+ * to the next one: once one of them is old, all that ever listened lives until a full collection, a fifth of what a stream cost.
+ */
+const leave = (listening: Array<Listening>, own: Listening): void => {
+  if (listening[own.place] !== own) return
+  const last = listening.pop()
+  if (last === undefined || last === own) return
+  listening[own.place] = last
+  last.place = own.place
 }

@@ -38,6 +38,80 @@ const heartbeat = ": heartbeat\n\n"
 /** The last chunk of an answer that comes in chunks (RFC 9112, 7.1). */
 const lastChunk = "0\r\n\r\n"
 
+/** What one client is sent: what was pushed in a turn leaves in one write, and what the reader must take first waits for `drain`. */
+class Outlet {
+  /** Open as long as more may be pushed. */
+  readonly room = Latch.makeUnsafe(true)
+  private readonly response: ServerResponse
+  private waiting = ""
+  private waitingBytes = 0
+  /** Since when the reader has taken nothing of what waits or is on its way. */
+  private waitsSince = performance.now()
+  /** Called once all was written; there when the head was. */
+  private finish: (() => void) | undefined
+  /** The answer comes in chunks, made here: node would write each one in four parts. */
+  private chunked = false
+  private state: "open" | "ending" | "ended" = "open"
+
+  constructor(response: ServerResponse) {
+    this.response = response
+  }
+
+  /** The head was written, and what waits may leave. `finish` is called once all of the answer did. */
+  begin(finish: () => void): void {
+    this.finish = finish
+    this.chunked = this.response.chunkedEncoding
+    this.response.chunkedEncoding = false
+    this.response.on("drain", this.flush)
+    this.flush()
+  }
+
+  push(text: string): void {
+    if (this.waiting === "") {
+      if (!this.response.writableNeedDrain) this.waitsSince = performance.now()
+      inStage("writes", this.flush)
+    }
+    this.waiting += text
+    this.waitingBytes += Buffer.byteLength(text)
+    if (this.waitingBytes >= mostWaiting) this.room.closeUnsafe()
+  }
+
+  /** All was pushed. */
+  end(): void {
+    this.state = "ending"
+    this.flush()
+  }
+
+  /** Nothing was pushed that the reader has not taken. */
+  isIdle(): boolean {
+    return this.waiting === "" && !this.response.writableNeedDrain
+  }
+
+  /** Breaks off where the reader has taken nothing for so long: ending the answer in order would need the reader too. */
+  cutWhenStalled(stallMs: number): void {
+    if (!this.isIdle() && performance.now() - this.waitsSince >= stallMs) this.response.destroy()
+  }
+
+  private readonly flush = (): void => {
+    if (this.finish === undefined || this.response.writableNeedDrain) return
+    if (this.waiting !== "" || this.state === "ending") this.write()
+    if (this.state === "ended" && !this.response.writableNeedDrain) this.finish()
+  }
+
+  private write(): void {
+    const { waiting, waitingBytes } = this
+    this.waiting = ""
+    this.waitingBytes = 0
+    this.waitsSince = performance.now()
+    const text = this.chunked && waiting !== "" ? `${waitingBytes.toString(16)}\r\n${waiting}\r\n` : waiting
+    const all = this.chunked && this.state === "ending" ? text + lastChunk : text
+    if (this.state === "ending") this.state = "ended"
+    if (all !== "") this.response.write(all, waitingBytes === waiting.length ? "latin1" : "utf8")
+    // Only now: who waits for room goes on at once, to more events and to the end.
+    this.room.openUnsafe()
+  }
+}
+
 /**
  * Answers with the events that `produce` emits, and ends when it ends. `heartbeatMs`: how often an idle stream shows that it
  * lives; `stallMs`: how long a reader may take nothing of what waits for it. With `headers` the answer begins with its first
@@ -54,70 +128,20 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const { headers, heartbeatMs, produce, request, stallMs } = options
   const scope = yield* Effect.scope
   const recorder = yield* Recorder
-  /** TokenHub's server speaks no HTTP/2. */
-  const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
-  const room = Latch.makeUnsafe(true)
+  // TokenHub's server speaks no HTTP/2.
+  const outlet = new Outlet(NodeHttpServerRequest.toServerResponse(request) as ServerResponse)
   const begun = Deferred.makeUnsafe<void, E>()
-  let waiting = ""
-  let waitingBytes = 0
-  /** Since when the reader has taken nothing of what waits or is on its way. */
-  let waitsSince = performance.now()
   /** All was emitted. */
   let ended = false
-  /** And taken down, so that the client may have its end. */
-  let over = false
-  /** Ends the answer; there once its head was written. */
-  let finish: (() => void) | undefined
-  /** The answer comes in chunks, made here: node would write each one in four parts. */
-  let chunked = false
-  /** Nothing more may be written. */
-  let complete = false
-
-  const write = (text: string, bytes: number) => {
-    const whole = over && chunked
-    complete = over
-    const chunk = chunked && bytes > 0 ? `${bytes.toString(16)}\r\n${text}\r\n` : text
-    if (bytes > 0 || whole) response.write(whole ? chunk + lastChunk : chunk, bytes === text.length ? "latin1" : "utf8")
-  }
-
-  /** What came in one turn leaves in one write; what the client must read first waits for `drain`. */
-  const flush = () => {
-    if (finish === undefined || response.writableNeedDrain) return
-    if (!complete && (waiting !== "" || over)) {
-      const [text, bytes] = [waiting, waitingBytes]
-      waiting = ""
-      waitingBytes = 0
-      waitsSince = performance.now()
-      write(text, bytes)
-      // Only now: who waits for room goes on at once, to more events and to the end.
-      room.openUnsafe()
-    }
-    if (complete && !response.writableNeedDrain) finish()
-  }
 
   const push = (text: string) => {
-    if (waiting === "") {
-      if (!response.writableNeedDrain) waitsSince = performance.now()
-      inStage("writes", flush)
-    }
-    waiting += text
-    waitingBytes += Buffer.byteLength(text)
-    if (waitingBytes >= mostWaiting) room.closeUnsafe()
+    outlet.push(text)
     recorder?.add(Buffer.from(text))
     Deferred.doneUnsafe(begun, Exit.void)
   }
 
-  const beat = () => {
-    if (waiting === "" && !ended) push(heartbeat)
-  }
-
-  const cutWhenStalled = () => {
-    // Ending the answer in order would need the reader too.
-    if ((waiting !== "" || response.writableNeedDrain) && performance.now() - waitsSince >= stallMs) response.destroy()
-  }
-
   const emit = (emission: Emission): Effect.Effect<void> => {
-    if (!room.isOpen()) return Effect.andThen(room.await, Effect.suspend(() => emit(emission)))
+    if (!outlet.room.isOpen()) return Effect.andThen(outlet.room.await, Effect.suspend(() => emit(emission)))
     push(encode(emission))
     return Effect.void
   }
@@ -136,24 +160,26 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
         : Effect.logError("An event stream broke off by a defect", exit.cause)
     }),
     Effect.ensuring(Effect.sync(() => {
-      ended = over = true
-      flush()
+      ended = true
+      outlet.end()
     })),
     Effect.forkIn(scope)
   )
   if (headers !== undefined) yield* Deferred.await(begun)
 
   const written = Effect.callback<void>((resume) => {
-    const timers = [setInterval(beat, heartbeatMs), setInterval(cutWhenStalled, Math.max(10, stallMs / 10))]
-    const stop = () => timers.forEach((timer) => clearInterval(timer))
-    finish = () => {
+    const beat = setInterval(() => {
+      if (!ended && outlet.isIdle()) push(heartbeat)
+    }, heartbeatMs)
+    const watch = setInterval(() => outlet.cutWhenStalled(stallMs), Math.max(10, stallMs / 10))
+    const stop = () => {
+      clearInterval(beat)
+      clearInterval(watch)
+    }
+    outlet.begin(() => {
       stop()
       resume(Effect.void)
-    }
-    chunked = response.chunkedEncoding
-    response.chunkedEncoding = false
-    response.on("drain", flush)
-    flush()
+    })
     return Effect.sync(stop)
   })
   return HttpServerResponse.stream(Stream.fromEffectDrain(written), {

@@ -1,9 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Effect } from "effect"
+import { Effect, Layer } from "effect"
 import { connect } from "node:net"
 import { DatabaseSync } from "node:sqlite"
 import { join } from "node:path"
+import { Drain } from "../../src/http/Drain.ts"
+import { Settings } from "../../src/Settings.ts"
 import * as Fake from "../support/FakeProvider.ts"
 import type { Child } from "../support/Harness.ts"
 import * as Harness from "../support/Harness.ts"
@@ -189,4 +191,25 @@ describe("a TokenHub that can't start", { timeout: 30_000 }, () => {
         assert.include(failures[i]?.lines[0], named)
       }
     }))
+})
+
+describe("what is told when it must end", () => {
+  test("is who has not left, once each, also where one leaves as another is told", () =>
+    Effect.gen(function*() {
+      const drain = yield* Drain
+      const told: Array<number> = []
+      const leave = Array.from({ length: 100 }, (_, i) =>
+        drain.onCut(() => {
+          told.push(i)
+          leave[i]?.()
+          if (i === 7) leave[8]?.()
+        }))
+      // In an order that is neither theirs nor its reverse, the last ones and some twice.
+      for (let i = 0; i < 100; i++) if (i * 37 % 100 >= 20) leave[i * 37 % 100]?.()
+      for (let i = 90; i < 100; i++) leave[i]?.()
+      yield* drain.close
+      assert.sameMembers(told, Array.from({ length: 20 }, (_, i) => i))
+      drain.onCut(() => told.push(100))
+      assert.strictEqual(told.at(-1), 100)
+    }).pipe(Effect.provide(Layer.provide(Drain.layer, Layer.orDie(Settings.layerTest())))))
 })
