@@ -18,16 +18,6 @@ export interface StreamReader {
   readonly end: (marked: boolean) => StreamEvent | ProviderError
 }
 
-export interface EventFeed {
-  /** Takes the next bytes of the body; undefined: it ended in order. */
-  readonly feed: (bytes: Uint8Array | undefined) => void
-  /** What the protocol made since the last call. */
-  readonly take: () => ReadonlyArray<StreamEvent>
-  /** The answer is complete; what follows in the body is of no interest. */
-  readonly over: () => boolean
-  readonly error: () => ProviderError | undefined
-}
-
 /** The longest line of an event stream (FAULTS.md row 32), in characters. */
 const longestLine = 1024 * 1024
 
@@ -48,7 +38,7 @@ export const parseJson = (text: string): unknown => {
  * Hands on the events at the beginning of a text that are whole and plain: a line of data, perhaps one with a name before it, each
  * ended by LF. Returns where anything else begins.
  */
-const plainEvents = (text: string, hand: (event: string, data: string) => void): number => {
+const plainEvents = (text: string, to: { accept(event: string, data: string): void }): number => {
   let at = 0
   while (true) {
     const named = text.startsWith("event: ", at)
@@ -59,7 +49,7 @@ const plainEvents = (text: string, hand: (event: string, data: string) => void):
     const event = named ? text.slice(at + "event: ".length, line - 1) : ""
     const data = text.slice(line + "data: ".length, end)
     if (data.includes("\r") || event.includes("\r")) return at
-    hand(event === "" ? "message" : event, data)
+    to.accept(event === "" ? "message" : event, data)
     at = end + 2
   }
 }
@@ -68,74 +58,93 @@ const lineFeed = 10
 
 /**
  * Feeds a body to a protocol's reader. The parser is Effect's: right on CRLF, BOM, comments and data of several lines; what is plain
- * needs none. `provider` is for messages, `bodyBytes` the most that the body may have. With `frames`, the name of a
- * protocol, each event comes as a frame too, before what the reader makes of it; an error's does not.
+ * needs none.
  */
-export const eventFeed = (provider: string, bodyBytes: number, reader: StreamReader, frames?: string): EventFeed => {
-  const decoder = new TextDecoder("utf-8")
-  let made: Array<StreamEvent> = []
-  let error: ProviderError | undefined
-  let over = false
-  let ended = false
-  let size = 0
+export class EventFeed {
+  /** The answer is complete; what follows in the body is of no interest. */
+  over = false
+  error: ProviderError | undefined
 
-  const accept = (items: ReadonlyArray<StreamEvent> | ProviderError): void => {
-    if (items instanceof ProviderError) return void (error = items)
-    for (const item of items) {
-      made.push(item)
-      if (item.type === "end") return void (over = true)
-    }
-  }
-  const finish = (marked: boolean): void => {
-    const last = reader.end(marked)
-    accept(last instanceof ProviderError ? last : [last])
-  }
-  const onEvent = (event: string, text: string): void => {
-    if (over || error !== undefined) return
-    if (text === "[DONE]") return finish(true)
-    const data = parseJson(text)
-    if (data !== undefined) {
-      const items = reader.event({ event, data })
-      if (frames !== undefined && !(items instanceof ProviderError)) made.push(frameOf(frames, event, text))
-      return accept(items)
-    }
-    // Half an event at the end of the body is the break itself, which `end` reports.
-    if (!ended) error = answered("malformed_response", `${provider} sent an event that is not JSON`)
-  }
-  const parser = makeParser((event) => {
-    if (event._tag === "Event") onEvent(event.event, event.data)
+  private readonly provider: string
+  private readonly mostBytes: number
+  private readonly reader: StreamReader
+  private readonly frames: string | undefined
+  private readonly decoder = new TextDecoder("utf-8")
+  private readonly parser = makeParser((event) => {
+    if (event._tag === "Event") this.accept(event.event, event.data)
   }, { maxEventSize: longestLine })
   /** The parser holds nothing of an event; what begins the body, perhaps with a BOM, is always its own. */
-  let atRest = false
+  private atRest = false
+  private made: Array<StreamEvent> = []
+  private size = 0
+  private ended = false
 
-  /** Says whether all of it was short enough. */
-  const parse = (text: string): boolean => {
-    const from = atRest ? plainEvents(text, onEvent) : 0
-    if (from === text.length) return true
-    atRest = text.endsWith("\n\n")
-    return parser.feed(from === 0 ? text : text.slice(from)) === undefined
+  /**
+   * `provider` is for messages, `mostBytes` the most that the body may have. With `frames`, the name of a protocol, each event comes
+   * as a frame too, before what the reader makes of it; an error's does not.
+   */
+  constructor(provider: string, mostBytes: number, reader: StreamReader, frames?: string) {
+    this.provider = provider
+    this.mostBytes = mostBytes
+    this.reader = reader
+    this.frames = frames
   }
 
-  return {
-    feed: (bytes) => {
-      if (bytes === undefined) {
-        ended = true
-        parser.feed(`${decoder.decode()}\n\n`)
-        if (!over && error === undefined) finish(false)
-        return
-      }
-      size += bytes.length
-      if (!parse(decoder.decode(bytes, { stream: true }))) {
-        error ??= answered("response_too_large", `${provider} sent an event of more than ${longestLine} bytes`)
-      }
-      if (size > bodyBytes && !over) error ??= answered("response_too_large", `${provider} sent an answer of more than ${bodyBytes} bytes`)
-    },
-    take: () => {
-      const taken = made
-      made = []
-      return taken
-    },
-    over: () => over,
-    error: () => error
+  /** Takes the next bytes of the body; undefined: it ended in order. */
+  feed(bytes: Uint8Array | undefined): void {
+    if (bytes === undefined) {
+      this.ended = true
+      this.parser.feed(`${this.decoder.decode()}\n\n`)
+      if (!this.over && this.error === undefined) this.finish(false)
+      return
+    }
+    this.size += bytes.length
+    if (!this.parse(this.decoder.decode(bytes, { stream: true }))) {
+      this.error ??= answered("response_too_large", `${this.provider} sent an event of more than ${longestLine} bytes`)
+    }
+    if (this.size > this.mostBytes && !this.over) {
+      this.error ??= answered("response_too_large", `${this.provider} sent an answer of more than ${this.mostBytes} bytes`)
+    }
+  }
+
+  /** What the protocol made since the last call. */
+  take(): ReadonlyArray<StreamEvent> {
+    const taken = this.made
+    this.made = []
+    return taken
+  }
+
+  /** Says whether all of it was short enough. */
+  private parse(text: string): boolean {
+    const from = this.atRest ? plainEvents(text, this) : 0
+    if (from === text.length) return true
+    this.atRest = text.endsWith("\n\n")
+    return this.parser.feed(from === 0 ? text : text.slice(from)) === undefined
+  }
+
+  accept(event: string, text: string): void {
+    if (this.over || this.error !== undefined) return
+    if (text === "[DONE]") return this.finish(true)
+    const data = parseJson(text)
+    if (data !== undefined) {
+      const items = this.reader.event({ event, data })
+      if (this.frames !== undefined && !(items instanceof ProviderError)) this.made.push(frameOf(this.frames, event, text))
+      return this.keep(items)
+    }
+    // Half an event at the end of the body is the break itself, which `end` reports.
+    if (!this.ended) this.error = answered("malformed_response", `${this.provider} sent an event that is not JSON`)
+  }
+
+  private finish(marked: boolean): void {
+    const last = this.reader.end(marked)
+    this.keep(last instanceof ProviderError ? last : [last])
+  }
+
+  private keep(items: ReadonlyArray<StreamEvent> | ProviderError): void {
+    if (items instanceof ProviderError) return void (this.error = items)
+    for (const item of items) {
+      this.made.push(item)
+      if (item.type === "end") return void (this.over = true)
+    }
   }
 }

@@ -14,8 +14,8 @@ import { Exchange, isSuccess } from "./Exchange.ts"
 import type { ErrorDialect, Headers, Phase } from "./Faults.ts"
 import { answered, ofConnection, ofEvent, ofStatus, scrubbed } from "./Faults.ts"
 import type { Json } from "./protocols/Json.ts"
-import type { EventFeed, StreamReader } from "./ServerEvents.ts"
-import { eventFeed, parseJson } from "./ServerEvents.ts"
+import type { StreamReader } from "./ServerEvents.ts"
+import { EventFeed, parseJson } from "./ServerEvents.ts"
 import type { Receive } from "./ProviderAdapter.ts"
 import * as Slots from "./Slots.ts"
 
@@ -242,10 +242,9 @@ export class Upstream extends Context.Service<Upstream, {
             const events = feed.take()
             if (events.some(({ type }) => type !== "frame")) exchange.hasBegun()
             const received = forEachEager(events, receive)
-            const error = feed.error()
-            return error === undefined ? received : Effect.andThen(received, Effect.fail(error))
+            return feed.error === undefined ? received : Effect.andThen(received, Effect.fail(feed.error))
           }
-          return Effect.mapError(exchange.each(take, feed.over), (error) =>
+          return Effect.mapError(exchange.each(take, () => feed.over), (error) =>
             error instanceof ProviderError ? error : faultOf(error, exchange, "stream"))
         }
 
@@ -265,12 +264,12 @@ export class Upstream extends Context.Service<Upstream, {
 
         const events: Endpoint["events"] = (request, reader, receive, frames) =>
           Effect.suspend(() => {
-            const feed = eventFeed(card.name, limits.bodyBytes, reader(), frames)
+            const feed = new EventFeed(card.name, limits.bodyBytes, reader(), frames)
             return call(request, {
               accept: "text/event-stream",
               firstMs: limits.firstByteMs,
               read: (exchange) => readStream(exchange, request, feed, receive),
-              complete: feed.over
+              complete: () => feed.over
             })
           })
 

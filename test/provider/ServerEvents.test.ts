@@ -7,7 +7,7 @@ import { gemini } from "../../src/provider/protocols/Gemini.ts"
 import { openAiChat } from "../../src/provider/protocols/OpenAiChat.ts"
 import { openAiQuirks } from "../../src/provider/protocols/OpenAiQuirks.ts"
 import type { Protocol } from "../../src/provider/protocols/Protocol.ts"
-import { eventFeed } from "../../src/provider/ServerEvents.ts"
+import { EventFeed } from "../../src/provider/ServerEvents.ts"
 import { callOf } from "./Harness.ts"
 
 const event = (data: unknown, name?: string) => `${name === undefined ? "" : `event: ${name}\n`}data: ${JSON.stringify(data)}\n\n`
@@ -58,15 +58,15 @@ const streams: ReadonlyArray<readonly [string, Protocol, string]> = [
 ]
 
 const read = (protocol: Protocol, pieces: Iterable<Uint8Array>): { events: ReadonlyArray<StreamEvent>; error: ProviderError | undefined } => {
-  const feed = eventFeed("p", 1_000_000, protocol.reader(callOf("m"))())
+  const feed = new EventFeed("p", 1_000_000, protocol.reader(callOf("m"))())
   const events: Array<StreamEvent> = []
   for (const piece of pieces) {
     feed.feed(piece)
     events.push(...feed.take())
   }
-  if (!feed.over() && feed.error() === undefined) feed.feed(undefined)
+  if (!feed.over && feed.error === undefined) feed.feed(undefined)
   events.push(...feed.take())
-  return { events, error: feed.error() }
+  return { events, error: feed.error }
 }
 
 function* cut(bytes: Uint8Array, cuts: ReadonlyArray<number>): Iterable<Uint8Array> {
@@ -121,8 +121,8 @@ describe("a stream's events", () => {
   it("is refused at a line of more than a mebibyte, however it comes", () => {
     const [, protocol] = streams[0] ?? assert.fail()
     const long = Buffer.from(`data: "${"x".repeat(1_200_000)}`)
-    const feed = eventFeed("p", 100_000_000, protocol.reader(callOf("m"))())
-    for (let at = 0; at < long.length && feed.error() === undefined; at += 65_536) feed.feed(long.subarray(at, at + 65_536))
-    assert.strictEqual(feed.error()?.fault, "response_too_large")
+    const feed = new EventFeed("p", 100_000_000, protocol.reader(callOf("m"))())
+    for (let at = 0; at < long.length && feed.error === undefined; at += 65_536) feed.feed(long.subarray(at, at + 65_536))
+    assert.strictEqual(feed.error?.fault, "response_too_large")
   })
 })
