@@ -125,11 +125,11 @@ export class Attempts extends Context.Service<Attempts, {
       const callPlaced = <A extends Answer>(
         run: RunRecord,
         state: State<A>,
-        { lane, model, place, ready, reserved, restore, startedAt }: PlacedCall
+        placed: PlacedCall
       ): Effect.Effect<Answered<A>, ProviderError | RequestError> =>
-        Effect.flatMapEager(health.admit(model), (admitted) => {
-          const { ask, need, promptTokens } = state.asking
-          if (!admitted) return Effect.fail(fromDrop(router.obstacle(model, need) ?? busyProbe(model)))
+        Effect.flatMapEager(health.admit(placed.model), (admitted) => {
+          const { model, reserved, startedAt } = placed
+          if (!admitted) return Effect.fail(fromDrop(router.obstacle(model, state.asking.need) ?? busyProbe(model)))
           const began = monotonicMs()
           const opened: Attempt = {
             index: run.attempts.length,
@@ -142,43 +142,54 @@ export class Attempts extends Context.Service<Attempts, {
             usage: Usages.zero,
             cost: 0n
           }
-
-          const called = Effect.suspend(() => {
-            if (!state.called) retryBudget.first()
-            state.called = true
-            run.keep(opened)
-            state.running += reserved
-            const progress: Progress = { characters: 0, firstTokenMs: undefined }
-            const tell = Hedging.telling(state.call.sink, lane, {
-              model,
-              promptTokens: need.promptTokens,
-              onShown: () => {
-                state.committed = true
-                state.model = model
-              }
-            })
-            const onDelta = (delta: Delta) => {
-              progress.firstTokenMs ??= monotonicMs() - began
-              progress.characters += lengthOf(delta)
-              return tell.delta(delta)
-            }
-            // Whoever is told may be a client that reads slowly: that too ends with the call.
-            const asked = Effect.flatMapEager(inOrder(() => tell.left, () => lane.left), () => ask(ready, model, { onDelta, onFrame: tell.frame }))
-            return Effect.flatMap(Effect.exit(restore(asked)), (exit) => {
-              state.running -= reserved
-              const settled = settledAttempt(opened, exit, model, promptTokens, progress, monotonicMs() - began)
-              return Effect.flatMapEager(settle(run, settled, exit, model, place, promptTokens), () => {
-                if (exit._tag === "Failure") return failureOf(exit) ?? Effect.failCause(exit.cause)
-                const whole = tell.whole()
-                return Effect.flatMapEager(Exit.isExit(whole) ? whole : restore(whole), (isAnswer) =>
-                  isAnswer ? Effect.succeed({ answer: exit.value, model }) : restore(Effect.never))
-              })
-            })
-          })
-
           // A probe that was not made: the circuit stays half open, and the next call may be it.
           const ofProbe = () => health.record(model, { ok: false, breaks: false, coolDownMs: 0, durationMs: 0 })
-          return Effect.andThen(Effect.onError(ledger.open(run.opening(model, reserved), opened, reserved), ofProbe), called)
+          return Effect.andThen(
+            Effect.onError(ledger.open(run.opening(model, reserved), opened, reserved), ofProbe),
+            callOpened(run, state, placed, opened, began)
+          )
+        })
+
+      /** The same, once it is on the ledger. `began`: when, in monotonic milliseconds. */
+      const callOpened = <A extends Answer>(
+        run: RunRecord,
+        state: State<A>,
+        { lane, model, place, ready, reserved, restore }: PlacedCall,
+        opened: Attempt,
+        began: number
+      ): Effect.Effect<Answered<A>, ProviderError> =>
+        Effect.suspend(() => {
+          if (!state.called) retryBudget.first()
+          state.called = true
+          run.keep(opened)
+          state.running += reserved
+          const { ask, need, promptTokens } = state.asking
+          const progress: Progress = { characters: 0, firstTokenMs: undefined }
+          const tell = Hedging.telling(state.call.sink, lane, {
+            model,
+            promptTokens: need.promptTokens,
+            onShown: () => {
+              state.committed = true
+              state.model = model
+            }
+          })
+          const onDelta = (delta: Delta) => {
+            progress.firstTokenMs ??= monotonicMs() - began
+            progress.characters += lengthOf(delta)
+            return tell.delta(delta)
+          }
+          // Whoever is told may be a client that reads slowly: that too ends with the call.
+          const asked = Effect.flatMapEager(inOrder(() => tell.left, () => lane.left), () => ask(ready, model, { onDelta, onFrame: tell.frame }))
+          return Effect.flatMap(Effect.exit(restore(asked)), (exit) => {
+            state.running -= reserved
+            const settled = settledAttempt(opened, exit, model, promptTokens, progress, monotonicMs() - began)
+            return Effect.flatMapEager(settle(run, settled, exit, model, place, promptTokens), () => {
+              if (exit._tag === "Failure") return failureOf(exit) ?? Effect.failCause(exit.cause)
+              const whole = tell.whole()
+              return Effect.flatMapEager(Exit.isExit(whole) ? whole : restore(whole), (isAnswer) =>
+                isAnswer ? Effect.succeed({ answer: exit.value, model }) : restore(Effect.never))
+            })
+          })
         })
 
       /** Tells everyone who keeps account of a call how it ended. */
