@@ -1,4 +1,5 @@
 /** Log lines: a JSON object each, or readable ones on a terminal. Nothing that looks like a key gets into either. */
+import type { LogLevel } from "effect"
 import { Array, Cause, Console, Effect, Formatter, Logger, References } from "effect"
 import { inStage } from "../domain/Stages.ts"
 import { scrub } from "./Redaction.ts"
@@ -38,10 +39,16 @@ const readable = ({ cause, level, message, timestamp, ...fields }: Line): string
   return cause === undefined ? head : `${head}\n${String(cause)}`
 }
 
-/** Lines that wait for the end of this turn of the event loop, where all of them are made one after the other and written at once. */
+/** How long lines wait for others, in milliseconds, and how many do at most: made turn by turn, each cost half as much again. */
+const gathering = { ms: 20, lines: 256 }
+
+/** Lines that wait; they are made one after the other. */
 let waiting: Array<() => string> = []
+let gathered: NodeJS.Timeout | undefined
 
 const flush = (): void => {
+  clearTimeout(gathered)
+  gathered = undefined
   if (waiting.length === 0) return
   const lines = waiting
   waiting = []
@@ -51,14 +58,22 @@ const flush = (): void => {
 // Whatever ends the process, its last lines are told; standard output is written at once where it is a file, a pipe or a terminal.
 process.on("exit", flush)
 
+/** Levels whose lines may wait: who looks for the cause of an end that nobody could tell wants all others. */
+const patient: ReadonlySet<LogLevel.LogLevel> = new Set(["Info", "Debug", "Trace"])
+
+const tell = (level: LogLevel.LogLevel, text: () => string): void => {
+  waiting.push(text)
+  if (!patient.has(level) || waiting.length === gathering.lines) inStage("lines", flush)
+  else gathered ??= setTimeout(flush, gathering.ms).unref()
+}
+
 /** Writes lines to standard output, or to the fiber's own console where a test has put one. */
 const printed = (format: (line: Line) => string): Logger.Logger<unknown, void> =>
   Logger.make((options) => {
     const told = line(options)
     const console = options.fiber.getRef(Console.Console)
-    if (console !== globalThis.console) return console.log(scrub(format(told)))
-    if (waiting.length === 0) inStage("lines", flush)
-    waiting.push(() => format(told))
+    if (console === globalThis.console) tell(options.logLevel, () => format(told))
+    else console.log(scrub(format(told)))
   })
 
 /** Most lines hold nothing but texts and numbers, which JSON.stringify writes at once. */

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Redacted } from "effect"
 import { ClientKeys } from "../../src/account/ClientKeys.ts"
 import { TestClock } from "effect/testing"
+import { crc32 } from "node:zlib"
 import * as Format from "../../src/account/ClientKeyFormat.ts"
 import type { MemoryClientKeys, MemorySettings } from "../support/MemoryStores.ts"
 import { memoryClientKeys, memorySettings, unavailable } from "../support/MemoryStores.ts"
@@ -10,18 +11,26 @@ const on = (keys: MemoryClientKeys, settings: MemorySettings) => Effect.provide(
 
 const fresh = () => on(memoryClientKeys(), memorySettings())
 
+/** As the format is told, from its other end: what a secret scanner does. */
+const isWellFormed = (key: string): boolean => {
+  const [, random = "", checksum = ""] = /^th_([0-9A-Za-z]{30})([0-9A-Za-z]{6})$/.exec(key) ?? []
+  const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+  return random !== "" && [...checksum].reduce((sum, digit) => sum * 62 + digits.indexOf(digit), 0) === crc32(random)
+}
+
 describe("A client key's format", () => {
   it("is th_, 30 random characters and 6 of checksum", () => {
     for (let i = 0; i < 200; i++) {
       const key = Format.generate()
       assert.match(key, /^th_[0-9A-Za-z]{36}$/)
-      assert.isTrue(Format.isWellFormed(key))
+      assert.strictEqual(key.length, Format.keyLength)
+      assert.isTrue(isWellFormed(key))
     }
     assert.strictEqual(new Set(Array.from({ length: 1000 }, Format.generate)).size, 1000)
   })
 
   it("has the CRC-32 of the 30 characters as its last six, so that others can check it", () => {
-    assert.isTrue(Format.isWellFormed("th_0123456789ABCDEFGHIJKLMNOPQRST4PMbyp"))
+    assert.isTrue(isWellFormed("th_0123456789ABCDEFGHIJKLMNOPQRST4PMbyp"))
   })
 
   it("uses all 62 characters about equally often", () => {
@@ -32,18 +41,6 @@ describe("A client key's format", () => {
     const chiSquare = [...seen.values()].reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0)
     // 61 degrees of freedom: the chance of more than 140 is below one in ten million; bytes modulo 62 would give about 600.
     assert.isBelow(chiSquare, 140)
-  })
-
-  it("tells every mistyped character, cut and swap", () => {
-    const key = Format.generate()
-    for (let i = 0; i < key.length; i++) {
-      const wrong = key.slice(0, i) + (key[i] === "x" ? "y" : "x") + key.slice(i + 1)
-      assert.isFalse(Format.isWellFormed(wrong))
-      assert.isFalse(Format.isWellFormed(key.slice(0, i)))
-    }
-    assert.isFalse(Format.isWellFormed(`${key}a`))
-    assert.isFalse(Format.isWellFormed(`${key}\n`))
-    assert.isFalse(Format.isWellFormed(""))
   })
 })
 
