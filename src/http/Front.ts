@@ -46,8 +46,7 @@ export const layer = (routes: RouteTable) =>
       yield* Metrics.inFlight(drain.inFlight)
 
       /** Why TokenHub has no room for a request now. */
-      const noRoom = (url: string): keyof typeof refusals | undefined => {
-        if (system.test(url)) return undefined
+      const noRoom = (): keyof typeof refusals | undefined => {
         if (drain.draining()) return "draining"
         return drain.inFlight() >= processConcurrency ? "concurrency" : overload.strains()[0]
       }
@@ -112,10 +111,11 @@ export const layer = (routes: RouteTable) =>
             // The second is the one that Anthropic's SDK reads.
             headers: { "x-request-id": id, "request-id": id }
           }
-          const full = noRoom(request.url)
+          const apart = system.test(request.url)
+          const full = apart ? undefined : noRoom()
           const refused = full === undefined ? hostMissing(request) : refusals[full]
           const served = refused === undefined
-            ? Effect.flatMapEager(system.test(request.url) ? Effect.void : myTurn(), () => answered(app, request, routes))
+            ? Effect.flatMapEager(apart ? Effect.void : myTurn(), () => answered(app, request, routes))
             : ErrorEnvelope.respond(refused)
           let status = clientClosedRequest
           drain.enter()
