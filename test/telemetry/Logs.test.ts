@@ -1,5 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Console, Effect, Layer, Redacted } from "effect"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
 import { stripVTControlCharacters } from "node:util"
 import { generate } from "../../src/account/ClientKeyFormat.ts"
 import { Settings } from "../../src/Settings.ts"
@@ -96,4 +98,47 @@ describe("Log lines", () => {
       const lines = yield* linesOf({ ...json, ...environment }, levels)
       assert.deepStrictEqual(lines.map((line) => JSON.parse(line).message), shown)
     }))
+})
+
+/** A process that logs as the JavaScript says: `log("info", "message")`; its messages as they come, and all of them once it has ended. */
+const logging = (program: string) => {
+  const source = `
+    import { Effect, Logger } from ${JSON.stringify(import.meta.resolve("effect"))}
+    import * as Logs from ${JSON.stringify(new URL("../../src/telemetry/Logs.ts", import.meta.url).href)}
+    const levels = { info: Effect.logInfo, warn: Effect.logWarning }
+    const log = (level, message) => Effect.runSync(levels[level](message).pipe(Effect.provide(Logger.layer([Logs.json]))))
+    ${program}`
+  const child = spawn(process.execPath, ["--input-type=module", "-e", source], { env: { ...process.env, NODE_OPTIONS: "" }, stdio: ["pipe", "pipe", "inherit"] })
+  let out = ""
+  child.stdout.on("data", (chunk: Buffer) => out += chunk.toString())
+  return {
+    child,
+    messages: () => out.split("\n").slice(0, -1).map((line): string => JSON.parse(line).message),
+    ended: once(child, "close")
+  }
+}
+
+describe("Log lines that gather", { timeout: 20_000 }, () => {
+  it("come though nothing follows them", async () => {
+    const { child, ended, messages } = logging(`log("info", "alone"); process.stdin.resume()`)
+    await once(child.stdout, "data")
+    assert.deepStrictEqual(messages(), ["alone"])
+    child.stdin.end()
+    await ended
+  })
+
+  it("are all told, in their order, when the process ends", async () => {
+    const { ended, messages } = logging(`for (let i = 0; i < 1000; i++) log("info", String(i)); process.exit()`)
+    await ended
+    assert.deepStrictEqual(messages(), Array.from({ length: 1000 }, (_, i) => String(i)))
+  })
+
+  it("do not wait beside a warning, nor where they are many", async () => {
+    const killed = `setImmediate(() => setImmediate(() => process.kill(process.pid, "SIGKILL")))`
+    const warned = logging(`log("info", "before"); log("warn", "the cause"); ${killed}`)
+    const many = logging(`for (let i = 0; i < 256; i++) log("info", String(i)); ${killed}`)
+    await Promise.all([warned.ended, many.ended])
+    assert.deepStrictEqual(warned.messages(), ["before", "the cause"])
+    assert.strictEqual(many.messages().length, 256)
+  })
 })
