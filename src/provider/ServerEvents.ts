@@ -122,6 +122,7 @@ export class EventFeed {
     return this.parser.feed(from === 0 ? text : text.slice(from)) === undefined
   }
 
+  /** Takes one event: `text` is its data. */
   accept(event: string, text: string): void {
     if (this.over || this.error !== undefined) return
     if (text === "[DONE]") return this.finish(true)
