@@ -3,7 +3,7 @@
  * are the CRC-32 (zlib's) of those 30 as a base62 number with leading zeros. So a secret scanner knows keys for sure, and who is told
  * that a key is wrong can see whether it was mistyped or cut (the idea of GitHub's token format).
  */
-import { randomBytes } from "node:crypto"
+import { hash, randomBytes } from "node:crypto"
 import { crc32 } from "node:zlib"
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -36,8 +36,8 @@ export const generate = (): string => {
   return prefix + body + checksum(body)
 }
 
-/** How many characters a key has. */
-export const keyLength = prefix.length + randomLength + checksumLength
+/** What a key is known by: its SHA-256, in hex. */
+export const hashOf = (key: string): string => hash("sha256", key, "hex")
 
 /** The first characters, by which a person recognises a key. */
 export const shown = (key: string): string => key.slice(0, prefix.length + 6)

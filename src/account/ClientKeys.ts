@@ -1,6 +1,5 @@
 /** The keys that clients of `/v1` carry. */
 import { Clock, Context, Effect, Layer, Redacted, Schedule, Semaphore } from "effect"
-import { hash } from "node:crypto"
 import { isDeepStrictEqual } from "node:util"
 import type { ClientKey, ClientKeySettings } from "../domain/ClientKey.ts"
 import { unlimited } from "../domain/ClientKey.ts"
@@ -43,8 +42,8 @@ export class ClientKeys extends Context.Service<ClientKeys, {
   readonly rotate: (id: string, graceMs: number) => Effect.Effect<NewClientKey, NotFound | Conflict | StoreUnavailable>
   /** From the next request on the key opens nothing. */
   readonly revoke: (id: string) => Effect.Effect<void, NotFound | StoreUnavailable>
-  /** The key that this secret opens now, if any; remembers its use. No I/O. */
-  readonly find: (secret: Redacted.Redacted) => ClientKey | undefined
+  /** The key that the secret of this hash opens now, if any; remembers its use. No I/O. */
+  readonly find: (hash: string) => ClientKey | undefined
   /** The key of this id, whatever it opens; no I/O. */
   readonly known: (id: string) => ClientKey | undefined
   /** True for good once a key was made, also after the last was revoked: the `auto` rule of client authentication. */
@@ -116,7 +115,7 @@ export class ClientKeys extends Context.Service<ClientKeys, {
           ...unlimited,
           ...given,
           id: makeClientKeyId(now),
-          hash: sha256(secret),
+          hash: Format.hashOf(secret),
           prefix: Format.shown(secret),
           createdAt: now,
           revokedAt: null,
@@ -143,7 +142,7 @@ export class ClientKeys extends Context.Service<ClientKeys, {
         const grace = graceMs > 0
         const rotated = {
           ...found,
-          hash: sha256(secret),
+          hash: Format.hashOf(secret),
           prefix: Format.shown(secret),
           previousHash: grace ? found.hash : null,
           previousUntil: grace ? (yield* Clock.currentTimeMillis) + graceMs : null
@@ -164,10 +163,8 @@ export class ClientKeys extends Context.Service<ClientKeys, {
         change,
         rotate,
         revoke,
-        find: (secret) => {
-          const text = Redacted.value(secret)
-          // To check its own checksum first would cost every good key as much as the hash does.
-          const found = text.length === Format.keyLength ? open.get(sha256(text)) : undefined
+        find: (hash) => {
+          const found = open.get(hash)
           if (found === undefined) return undefined
           const now = clock.currentTimeMillisUnsafe()
           if (now >= found.until) return undefined
@@ -191,8 +188,6 @@ const never = -1
 
 /** The row of `settings` that says that a key was once made. */
 const existedSetting = "client_key_existed"
-
-const sha256 = (key: string): string => hash("sha256", key, "hex")
 
 const settingsOf = ({ budget, expiresAt, models, name, rpm, scopes, tpm }: ClientKeySettings): ClientKeySettings =>
   ({ budget, expiresAt, models, name, rpm, scopes, tpm })

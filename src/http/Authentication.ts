@@ -81,13 +81,13 @@ export class Doorkeeper extends Context.Service<Doorkeeper, {
 
       /** The caller's key, or null where none is needed. */
       const identify = ({ facts, headers, rawHeaders }: Incoming): Result.Result<ClientKey | null, Unauthenticated> => {
-        const credential = Credentials.clientCredentialOf(headers)
-        const key = credential === undefined ? undefined : keys.find(credential)
+        const hash = Credentials.clientKeyHashOf(headers)
+        const key = hash === undefined ? undefined : keys.find(hash)
         if (key !== undefined) return Result.succeed(key)
         if (clientAuth === "off") return Result.succeed(null)
         const open = clientAuth === "auto" && !keys.existed()
         if (open && Credentials.isLocal(facts.remoteAddress, headers, rawHeaders)) return Result.succeed(null)
-        const missing = credential === undefined
+        const missing = hash === undefined
         return Result.fail(
           new Unauthenticated({
             missing,

@@ -1,5 +1,6 @@
 /** What a request carries to say who sends it, and whether it comes from this machine itself. Pure functions on headers. */
 import { Redacted } from "effect"
+import { hashOf } from "../account/ClientKeyFormat.ts"
 
 /** Header values as node gives them: names in lower case, bytes as latin1. */
 export interface HeaderView {
@@ -32,18 +33,24 @@ const textOf = (value: string): string => {
 
 const bearerScheme = /^bearer +(?=[^ ])/i
 
-/** The bearer credential (RFC 6750); undefined: none. */
-export const bearerOf = (headers: HeaderView): Redacted.Redacted | undefined => {
+const bearerTextOf = (headers: HeaderView): string | undefined => {
   const value = headers["authorization"]
   const scheme = value === undefined ? null : bearerScheme.exec(value)
-  return value === undefined || scheme === null ? undefined : Redacted.make(textOf(value.slice(scheme[0].length)))
+  return value === undefined || scheme === null ? undefined : textOf(value.slice(scheme[0].length))
 }
 
-/** The bearer credential, or else `x-api-key`. */
-export const clientCredentialOf = (headers: HeaderView): Redacted.Redacted | undefined => {
-  const bearer = bearerOf(headers)
+/** The bearer credential (RFC 6750); undefined: none. */
+export const bearerOf = (headers: HeaderView): Redacted.Redacted | undefined => {
+  const text = bearerTextOf(headers)
+  return text === undefined ? undefined : Redacted.make(text)
+}
+
+/** What the bearer credential, or else `x-api-key`, is known by; the secret itself goes no further. undefined: there is none. */
+export const clientKeyHashOf = (headers: HeaderView): string | undefined => {
+  const bearer = bearerTextOf(headers)
+  if (bearer !== undefined) return hashOf(bearer)
   const key = headers["x-api-key"]
-  return bearer ?? (key === undefined || key === "" ? undefined : Redacted.make(textOf(key)))
+  return key === undefined || key === "" ? undefined : hashOf(textOf(key))
 }
 
 const loopbackAddress = /^(?:(?:::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1)$/i
