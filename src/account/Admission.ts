@@ -6,6 +6,7 @@ import type { ClientKey } from "../domain/ClientKey.ts"
 import { allowsModel } from "../domain/ClientKey.ts"
 import { inOrder } from "../domain/Eager.ts"
 import type { NanoDollars } from "../domain/Money.ts"
+import { remembered } from "../domain/Remembered.ts"
 import type { BudgetExceeded, StoreUnavailable } from "../domain/RequestError.ts"
 import { TooManyRequests } from "../domain/RequestError.ts"
 import type { Usage } from "../domain/Usage.ts"
@@ -97,13 +98,6 @@ export class Admission extends Context.Service<Admission, {
         return Effect.andThen(Metrics.rateLimited({ of, unit }), Effect.fail(error))
       }
 
-      /** The standing of the limit that is reached first. Done when called, as the limits are. */
-      const tightest = (claims: ReadonlyArray<Claim>): Effect.Effect<Standing | undefined> =>
-        claims.reduce<Effect.Effect<Standing | undefined>>((tightest, { bucket, perMinute }) =>
-          Effect.flatMapEager(tightest, (least) =>
-            Effect.mapEager(limits.standing(bucket, perMinute), (standing) =>
-              least === undefined || standing.remaining < least.remaining ? standing : least)), Effect.succeed(undefined))
-
       const placeOf = (counted: ReadonlyArray<LimitClaim>, reservation: Reservation): Place => {
         let settled = false
         const end = (back: ReadonlyArray<Claim>, cost: NanoDollars) => {
@@ -127,7 +121,7 @@ export class Admission extends Context.Service<Admission, {
           const { requests, tokens } = claimsOf(key)
           return requests.length + tokens.length === 0
             ? Effect.succeed(undefined)
-            : Effect.flatMapEager(tightest(requests), (requests) => Effect.mapEager(tightest(tokens), (tokens) => ({ requests, tokens })))
+            : Effect.flatMapEager(limits.standing(requests), (requests) => Effect.mapEager(limits.standing(tokens), (tokens) => ({ requests, tokens })))
         },
         rules: (clientKey, tokensAt) => {
           const key = keyOf(clientKey)
@@ -152,18 +146,6 @@ export class Admission extends Context.Service<Admission, {
       })
     })
   )
-}
-
-/** What `make` gives for each object, as long as anybody else holds the object. */
-const remembered = <A extends object, B>(make: (of: A) => B): ((of: A) => B) => {
-  const known = new WeakMap<A, B>()
-  return (of) => {
-    const found = known.get(of)
-    if (found !== undefined) return found
-    const made = make(of)
-    known.set(of, made)
-    return made
-  }
 }
 
 /** One of the unit. */

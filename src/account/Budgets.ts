@@ -13,6 +13,7 @@ import { everyone, windowOf } from "../domain/Budget.ts"
 import type { ClientKey } from "../domain/ClientKey.ts"
 import type { NanoDollars } from "../domain/Money.ts"
 import { formatUsd } from "../domain/Money.ts"
+import { remembered } from "../domain/Remembered.ts"
 import type { StoreUnavailable } from "../domain/RequestError.ts"
 import { BudgetExceeded } from "../domain/RequestError.ts"
 import { Settings } from "../Settings.ts"
@@ -62,9 +63,9 @@ export class Budgets extends Context.Service<Budgets, {
 
       const applies = (key: ClientKey | null): boolean => shared !== null || (key !== null && key.budget !== null)
 
-      const ownersOf = (key: ClientKey | null) => (key === null ? [everyone] : [key.id, everyone])
-
-      const budgetOf = (owner: string, key: ClientKey | null): Budget | null => (owner === everyone ? shared : key?.budget ?? null)
+      const keyless = shared === null ? [] : [{ owner: everyone, budget: shared }]
+      const ofKey = remembered((key: ClientKey) => (key.budget === null ? keyless : [{ owner: key.id, budget: key.budget }, ...keyless]))
+      const budgetsOf = (key: ClientKey | null): ReadonlyArray<{ readonly owner: string; readonly budget: Budget }> => (key === null ? keyless : ofKey(key))
 
       /** Without a calendar, which costs more than all else about a budget. */
       const known = (owner: string, budget: Budget, at: number): Account | undefined => {
@@ -141,12 +142,6 @@ export class Budgets extends Context.Service<Budgets, {
         }
         return looks
       }
-
-      const budgetsOf = (key: ClientKey | null) =>
-        ownersOf(key).flatMap((owner) => {
-          const budget = budgetOf(owner, key)
-          return budget === null ? [] : [{ owner, budget }]
-        })
 
       /** The accounts that pay, all of one moment: while one is read, another may make room for another period's. */
       const payersOf = (key: ClientKey | null, at: number): Effect.Effect<ReadonlyArray<Account>, StoreUnavailable> => {

@@ -36,7 +36,8 @@ export class RateLimits extends Context.Service<RateLimits, {
   readonly take: <C extends Claim>(claims: ReadonlyArray<C>) => Effect.Effect<Shortage<C> | undefined>
   /** Puts back what was taken in vain; a negative amount takes what was taken too little, whether it is there or not. */
   readonly give: (claims: ReadonlyArray<Claim>) => Effect.Effect<void>
-  readonly standing: (bucket: string, perMinute: number) => Effect.Effect<Standing>
+  /** What is left of the bucket that has the least; undefined: there is none. Their amounts do not matter. */
+  readonly standing: (claims: ReadonlyArray<Omit<Claim, "amount">>) => Effect.Effect<Standing | undefined>
   /** Milliseconds until all claims can be met, taking none; 0: now. No I/O. */
   readonly wait: (claims: ReadonlyArray<Claim>) => number
 }>()("tokenhub/RateLimits") {
@@ -85,13 +86,17 @@ export class RateLimits extends Context.Service<RateLimits, {
           for (const { amount, bucket, perMinute } of claims) add(bucket, perMinute, amount, at)
           return Effect.void
         },
-        standing: (bucket, perMinute) => {
-          const held = bucketOf(bucket, perMinute, now())
-          return Effect.succeed({
-            limit: perMinute,
-            remaining: Math.max(0, Math.floor(held.level + 1e-9 * perMinute)),
-            resetMs: TokenBucket.waitFor(held, perMinute, perMinute)
-          })
+        standing: (claims) => {
+          const at = now()
+          let least: Standing | undefined
+          for (const { bucket, perMinute } of claims) {
+            const held = bucketOf(bucket, perMinute, at)
+            const remaining = Math.max(0, Math.floor(held.level + 1e-9 * perMinute))
+            if (remaining < (least?.remaining ?? Infinity)) {
+              least = { limit: perMinute, remaining, resetMs: TokenBucket.waitFor(held, perMinute, perMinute) }
+            }
+          }
+          return Effect.succeed(least)
         },
         wait: (claims) => shortage(claims, now())?.retryAfterMs ?? 0
       })

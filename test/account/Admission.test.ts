@@ -32,7 +32,7 @@ const model = modelCard("m", { rpm: 2, tpm: 5000 })
 const left = Effect.fnUntraced(function*(key: ClientKey) {
   const limits = yield* RateLimits
   const budgets = yield* Budgets
-  const remaining = (bucket: string, perMinute: number) => Effect.map(limits.standing(bucket, perMinute), ({ remaining }) => remaining)
+  const remaining = (bucket: string, perMinute: number) => Effect.map(limits.standing([{ bucket, perMinute }]), (standing) => standing?.remaining)
   const budget = yield* budgets.standing(key, 0)
   return {
     key: yield* remaining(`key/${key.id}/tokens`, 3000),

@@ -33,7 +33,10 @@ describe("A limit a minute", () => {
       assert.isUndefined(yield* limits.take([wide, narrow]))
       assert.isUndefined(yield* limits.take([wide, narrow, slow]))
       assert.deepStrictEqual(yield* limits.take([wide, narrow, slow]), { claim: slow, retryAfterMs: 60_000 })
-      assert.strictEqual((yield* limits.standing("wide", 100)).remaining, 98)
+      assert.strictEqual((yield* limits.standing([wide]))?.remaining, 98)
+      assert.deepStrictEqual(yield* limits.standing([wide, slow]), { limit: 1, remaining: 0, resetMs: 60_000 })
+      assert.deepStrictEqual(yield* limits.standing([slow, wide]), yield* limits.standing([wide, slow]))
+      assert.isUndefined(yield* limits.standing([]))
       assert.strictEqual(limits.wait([wide, narrow]), 30_000)
       assert.strictEqual(limits.wait([wide]), 0)
     }).pipe(withLimits))
@@ -44,14 +47,14 @@ describe("A limit a minute", () => {
       const of = (amount: number) => claim("tokens", 600, amount)
       assert.isUndefined(yield* limits.take([of(600)]))
       yield* limits.give([of(500)])
-      assert.deepStrictEqual(yield* limits.standing("tokens", 600), { limit: 600, remaining: 500, resetMs: 10_000 })
+      assert.deepStrictEqual(yield* limits.standing([of(0)]), { limit: 600, remaining: 500, resetMs: 10_000 })
       yield* limits.give([of(-700)])
-      assert.deepStrictEqual(yield* limits.standing("tokens", 600), { limit: 600, remaining: 0, resetMs: 80_000 })
+      assert.deepStrictEqual(yield* limits.standing([of(0)]), { limit: 600, remaining: 0, resetMs: 80_000 })
       assert.strictEqual((yield* limits.take([of(10)]))?.retryAfterMs, 21_000)
       yield* TestClock.adjust("21 seconds")
       assert.isUndefined(yield* limits.take([of(10)]))
       yield* limits.give([of(1_000_000)])
-      assert.strictEqual((yield* limits.standing("tokens", 600)).remaining, 600)
+      assert.strictEqual((yield* limits.standing([of(0)]))?.remaining, 600)
     }).pipe(withLimits))
 
   it.effect("lets what no bucket can hold pass with a full one", () =>
@@ -68,7 +71,7 @@ describe("A limit a minute", () => {
     Effect.gen(function*() {
       const limits = yield* RateLimits
       assert.isUndefined(yield* limits.take([claim("key", 100)]))
-      assert.strictEqual((yield* limits.standing("key", 10)).remaining, 10)
+      assert.strictEqual((yield* limits.standing([claim("key", 10)]))?.remaining, 10)
       for (let i = 0; i < 10; i++) assert.isUndefined(yield* limits.take([claim("key", 10)]))
       assert.isDefined(yield* limits.take([claim("key", 10)]))
     }).pipe(withLimits))
