@@ -95,7 +95,7 @@ export const variables = {
   dbPath: plain("TOKENHUB_DB_PATH", "the SQLite database; `/data/tokenhub.db` in the image", "./data/tokenhub.db", "a path"),
   debug: flag("TOKENHUB_DEBUG", "log at level debug", false),
   logLevel: oneOf("TOKENHUB_LOG_LEVEL", "least level that is logged", "info", ["trace", "debug", "info", "warn", "error", "none"]),
-  logFormat: oneOf("TOKENHUB_LOG_FORMAT", "auto: pretty on a terminal, else JSON lines; those below `warn` come up to 20 ms late, many at once", "auto", ["auto", "json", "pretty"]),
+  logFormat: oneOf("TOKENHUB_LOG_FORMAT", "auto: pretty on a terminal, else JSON lines; either way those below `warn` wait up to 20 ms for others", "auto", ["auto", "json", "pretty"]),
   mock: oneOf("TOKENHUB_MOCK", "auto: a first start without any provider registers the provider `mock`", "auto", ["auto", "false"]),
   clientAuth: oneOf("TOKENHUB_CLIENT_AUTH", "auto: while no client key was ever made, local callers of `/v1` need none", "auto", ["auto", "required", "off"]),
   metricsToken: secret(optional(plain("TOKENHUB_METRICS_TOKEN", "closes `/metrics` to all who do not send it", "", "a bearer token"))),

@@ -1,11 +1,11 @@
 /** TokenHub as a subject: a process of its own on a fresh database, with a client key, everything switched on. */
 import { execFileSync } from "node:child_process"
-import { createHash, randomUUID } from "node:crypto"
+import { randomUUID } from "node:crypto"
 import { mkdirSync, readFileSync } from "node:fs"
 import { join } from "node:path"
 import { DatabaseSync } from "node:sqlite"
 import { fileURLToPath } from "node:url"
-import { generate } from "../../src/account/ClientKeyFormat.ts"
+import { generate, hashOf } from "../../src/account/ClientKeyFormat.ts"
 import { nodeOptions } from "../node-options.ts"
 import { start, stop, until } from "./processes.ts"
 import type { Ground, Running, Subject } from "./subjects.ts"
@@ -148,7 +148,7 @@ export const grown = async (ground: Ground, size: { readonly models: number; rea
   clone(db, "client_keys", keys.map((secret, i) => ({
     id: `key_${randomUUID()}`,
     name: `key ${i}`,
-    hash: createHash("sha256").update(secret).digest("hex")
+    hash: hashOf(secret)
   })))
   db.close()
   const { child, readyMs, url } = await launch(folder)

@@ -61,11 +61,11 @@ export class Budgets extends Context.Service<Budgets, {
       const shared: Budget | null = budgetUsd === null ? null : { amount: budgetUsd, period: budgetPeriod }
       const accounts = new Map<string, ReadonlyArray<Account>>()
 
-      const applies = (key: ClientKey | null): boolean => shared !== null || (key !== null && key.budget !== null)
-
       const keyless = shared === null ? [] : [{ owner: everyone, budget: shared }]
       const ofKey = remembered((key: ClientKey) => (key.budget === null ? keyless : [{ owner: key.id, budget: key.budget }, ...keyless]))
       const budgetsOf = (key: ClientKey | null): ReadonlyArray<{ readonly owner: string; readonly budget: Budget }> => (key === null ? keyless : ofKey(key))
+
+      const applies = (key: ClientKey | null): boolean => budgetsOf(key).length > 0
 
       /** Without a calendar, which costs more than all else about a budget. */
       const known = (owner: string, budget: Budget, at: number): Account | undefined => {

@@ -47,10 +47,9 @@ export const bearerOf = (headers: HeaderView): Redacted.Redacted | undefined => 
 
 /** What the bearer credential, or else `x-api-key`, is known by; the secret itself goes no further. undefined: there is none. */
 export const clientKeyHashOf = (headers: HeaderView): string | undefined => {
-  const bearer = bearerTextOf(headers)
-  if (bearer !== undefined) return hashOf(bearer)
   const key = headers["x-api-key"]
-  return key === undefined || key === "" ? undefined : hashOf(textOf(key))
+  const secret = bearerTextOf(headers) ?? (key === undefined || key === "" ? undefined : textOf(key))
+  return secret === undefined ? undefined : hashOf(secret)
 }
 
 const loopbackAddress = /^(?:(?:::ffff:)?127\.\d{1,3}\.\d{1,3}\.\d{1,3}|::1)$/i

@@ -62,7 +62,8 @@ export class Drain extends Context.Service<Drain, {
         if (requests > 0) yield* Effect.logInfo(`Stopping: ${requests} requests may end within ${drainTimeoutMs} ms`)
         yield* Effect.timeoutOption(Effect.raceFirst(idle.await, hurry.await), drainTimeoutMs)
         isCut = true
-        for (const { listener } of listening.splice(0)) listener()
+        // One at a time: who is told may make another leave.
+        for (let next = listening.pop(); next !== undefined; next = listening.pop()) next.listener()
         yield* Effect.timeoutOption(idle.await, farewell)
         // Finalizers are uninterruptible, and so would be the losers of these races.
       }).pipe(Effect.interruptible)
