@@ -118,6 +118,21 @@ describe("a stream's events", () => {
     }
   }
 
+  for (const [name, protocol, text] of streams) {
+    it(`${name}'s is the same with frames, wherever it is cut in two`, () => {
+      const bytes = Buffer.from(text)
+      const framed = (at: number) => {
+        const feed = new EventFeed("p", 1_000_000, protocol.reader(callOf("m"))(), "frames")
+        feed.feed(bytes.subarray(0, at))
+        feed.feed(bytes.subarray(at))
+        return { events: feed.take(), error: feed.error }
+      }
+      const whole = framed(bytes.length)
+      assert.isTrue(whole.events.some(({ type }) => type === "frame"))
+      for (let at = 0; at < bytes.length; at++) assert.deepStrictEqual(framed(at), whole, `cut at ${at}`)
+    })
+  }
+
   it("is refused at a line of more than a mebibyte, however it comes", () => {
     const [, protocol] = streams[0] ?? assert.fail()
     const long = Buffer.from(`data: "${"x".repeat(1_200_000)}`)
