@@ -4,23 +4,28 @@
  * of the step before in the processor's caches.
  */
 
-/** In their order: who has an answer is done before others begin. */
-const stages = [
+/** In their order, with the tasks that one turn takes at most: who has an answer is done before others begin. */
+const stages = {
   /** Providers' answers, whole or in pieces, are handed to who waits for them. */
-  "answers",
+  answers: Infinity,
   /** What clients get leaves. */
-  "writes",
-  /** Requests begin. */
-  "requests",
+  writes: Infinity,
+  /**
+   * Requests begin. Without a bound a crowd that is refused and asks again at once would leave no time for those who are served, and
+   * all who wait would hold what a request needs once it has begun: many times what it needs before.
+   */
+  requests: 16,
   /** What requests wait for is committed. */
-  "commits",
+  commits: Infinity,
   /** Log lines are written. */
-  "lines"
-] as const
+  lines: Infinity
+}
 
-export type Stage = (typeof stages)[number]
+export type Stage = keyof typeof stages
 
 type Task = () => void
+
+const inOrder = Object.entries(stages) as ReadonlyArray<[Stage, number]>
 
 const waiting: Record<Stage, Array<Task>> = { answers: [], writes: [], requests: [], commits: [], lines: [] }
 let due = false
@@ -36,21 +41,29 @@ const run = (task: Task): void => {
   }
 }
 
+const turnIsDue = (): void => {
+  if (due) return
+  due = true
+  setImmediate(turn)
+}
+
 const turn = (): void => {
   due = false
-  for (const stage of stages) {
+  for (const [stage, most] of inOrder) {
     const tasks = waiting[stage]
     if (tasks.length === 0) continue
-    waiting[stage] = []
-    tasks.forEach(run)
+    const now = tasks.length > most ? tasks.splice(0, most) : tasks
+    waiting[stage] = now === tasks ? [] : tasks
+    if (now !== tasks) turnIsDue()
+    now.forEach(run)
   }
 }
 
-/** Runs `task` in that stage: of this turn, or of the next one if the stage has begun. */
+/** Runs `task` in that stage, after those that wait for it: of this turn, or of a later one if the stage has begun or is full. */
 export const inStage = (stage: Stage, task: Task): void => {
-  if (!due) {
-    due = true
-    setImmediate(turn)
-  }
+  turnIsDue()
   waiting[stage].push(task)
 }
+
+/** How many tasks wait for that stage beside those that it runs now. */
+export const waitingFor = (stage: Stage): number => waiting[stage].length

@@ -4,6 +4,7 @@
  */
 import type { Server } from "node:http"
 import { Clock, Context, Effect, Latch, Layer } from "effect"
+import { inStage } from "../domain/Stages.ts"
 import { Settings } from "../Settings.ts"
 
 /** Two signals closer than this are one: npm and the shell both pass it on. */
@@ -58,6 +59,7 @@ export class Drain extends Context.Service<Drain, {
       )
 
       const close = Effect.gen(function*() {
+        yield* allBegun
         begun.openUnsafe()
         if (requests > 0) yield* Effect.logInfo(`Stopping: ${requests} requests may end within ${drainTimeoutMs} ms`)
         yield* Effect.timeoutOption(Effect.raceFirst(idle.await, hurry.await), drainTimeoutMs)
@@ -106,6 +108,9 @@ export class Drain extends Context.Service<Drain, {
           )))
     )
 }
+
+/** Returns when all requests that came before have begun: they are no new work. */
+const allBegun = Effect.callback<void>((resume) => inStage("requests", () => resume(Effect.void)))
 
 /** Who is told when what runs is cut, and its place in the list. */
 interface Listening {

@@ -9,6 +9,7 @@ import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } fr
 import { Ledger } from "../account/Ledger.ts"
 import { makeRequestId } from "../domain/Ids.ts"
 import { Overloaded } from "../domain/RequestError.ts"
+import { waitingFor } from "../domain/Stages.ts"
 import * as Usages from "../domain/Usage.ts"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
@@ -17,19 +18,14 @@ import { errorBodyFor } from "./ErrorBodies.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import type { RequestFacts } from "./RequestContext.ts"
+import { StagedRequest } from "./NodeServer.ts"
 import { Overload } from "./Overload.ts"
 import { RequestContext } from "./RequestContext.ts"
 import type { RouteTable } from "./RouteTable.ts"
-import * as Turns from "./Turns.ts"
-
-/** Routes that answer also while TokenHub is full or stopping, and wait for no turn. */
-const system = /^\/(?:health|metrics)(?:[/?]|$)/
+import { isSystem } from "./system/SystemApi.ts"
 
 /** The client left before the answer was whole (nginx's 499). */
 const clientClosedRequest = 499
-
-/** Requests that begin in one turn of the event loop: enough that turns cost nothing, few beside the calls that end in one. */
-const begunInTurn = 16
 
 type Response = HttpServerResponse.HttpServerResponse
 
@@ -42,13 +38,12 @@ export const layer = (routes: RouteTable) =>
       const drain = yield* Drain
       const ledger = yield* Ledger
       const overload = yield* Overload
-      const myTurn = Turns.make(begunInTurn)
       yield* Metrics.inFlight(drain.inFlight)
 
       /** Why TokenHub has no room for a request now. */
       const noRoom = (): keyof typeof refusals | undefined => {
         if (drain.draining()) return "draining"
-        return drain.inFlight() >= processConcurrency ? "concurrency" : overload.strains()[0]
+        return drain.inFlight() + waitingFor("requests") >= processConcurrency ? "concurrency" : overload.strains()[0]
       }
       const refusals = {
         draining: new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 }),
@@ -96,7 +91,7 @@ export const layer = (routes: RouteTable) =>
         Effect.contextWith((context: Context.Context<HttpServerRequest.HttpServerRequest | Scope.Scope>) => {
           const request = Context.get(context, HttpServerRequest.HttpServerRequest)
           const startedAt = clock.currentTimeMillisUnsafe()
-          const began = clock.monotonicTimeNanosUnsafe()
+          const began = clock.monotonicTimeNanosUnsafe() - waitedNanos(request)
           const id = makeRequestId(startedAt)
           const facts: RequestFacts = {
             id,
@@ -111,12 +106,9 @@ export const layer = (routes: RouteTable) =>
             // The second is the one that Anthropic's SDK reads.
             headers: { "x-request-id": id, "request-id": id }
           }
-          const apart = system.test(request.url)
-          const full = apart ? undefined : noRoom()
+          const full = isSystem(request.url) ? undefined : noRoom()
           const refused = full === undefined ? hostMissing(request) : refusals[full]
-          const served = refused === undefined
-            ? Effect.flatMapEager(apart ? Effect.void : myTurn(), () => answered(app, request, routes))
-            : ErrorEnvelope.respond(refused)
+          const served = refused === undefined ? answered(app, request, routes) : ErrorEnvelope.respond(refused)
           let status = clientClosedRequest
           drain.enter()
           const noted = Scope.addFinalizerExit(Context.get(context, Scope.Scope), (exit) => {
@@ -173,6 +165,12 @@ const failureOf = (status: number): Failure => {
     default:
       return ErrorEnvelope.internal
   }
+}
+
+/** How long after it came the request began. */
+const waitedNanos = (request: HttpServerRequest.HttpServerRequest): bigint => {
+  const incoming = NodeHttpServerRequest.toIncomingMessage(request)
+  return incoming instanceof StagedRequest ? BigInt(Math.round(incoming.waitedMs * 1e6)) : 0n
 }
 
 const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? url

@@ -1,11 +1,11 @@
 /** Node's own HTTP server: its limits and time-outs, and the envelope for what it refuses before Effect sees a request. */
-import type { IncomingMessage } from "node:http"
-import { Server, ServerResponse } from "node:http"
+import { IncomingMessage, Server, ServerResponse } from "node:http"
 import type { Duplex } from "node:stream"
 import { makeRequestId } from "../domain/Ids.ts"
 import { inStage } from "../domain/Stages.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import { isSystem } from "./system/SystemApi.ts"
 
 const options = {
   maxHeaderSize: 16 * 1024,
@@ -50,6 +50,12 @@ const rawResponse = (failure: Failure): string => {
   ].join("\r\n")
 }
 
+/** A request that begins in its stage of the turn. */
+export class StagedRequest extends IncomingMessage {
+  /** How long after it came it began, in milliseconds. */
+  waitedMs = 0
+}
+
 /** An answer that ends in its stage of the turn; one that node refuses to write breaks off. */
 class StagedResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
   override end(...given: Array<unknown>): this {
@@ -64,16 +70,20 @@ class StagedResponse<Request extends IncomingMessage = IncomingMessage> extends 
   }
 }
 
-/** A server whose requests begin in their stage of the turn. */
+/** A server whose requests begin in their stage of the turn; the system's wait for none. */
 class StagedServer extends Server {
   private readonly answers = new WeakMap<Duplex, number>()
 
   override emit(event: string, ...given: Array<unknown>): boolean {
     if (event !== "request") return super.emit(event, ...given)
-    const [{ socket }, response] = given as [IncomingMessage, ServerResponse]
+    const [request, response] = given as [StagedRequest, ServerResponse]
+    const { socket } = request
     this.count(socket, 1)
     response.once("close", () => this.count(socket, -1))
+    if (isSystem(request.url ?? "")) return super.emit(event, ...given)
+    const came = performance.now()
     inStage("requests", () => {
+      request.waitedMs = performance.now() - came
       super.emit(event, ...given)
       // The client left meanwhile: those who listen only now hear of it too.
       if (response.destroyed) response.emit("close")
@@ -93,7 +103,7 @@ class StagedServer extends Server {
 
 /** A server that is not listening yet. */
 export const make = (): Server => {
-  const server = new StagedServer({ ...options, ServerResponse: StagedResponse })
+  const server = new StagedServer({ ...options, IncomingMessage: StagedRequest, ServerResponse: StagedResponse })
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     // Another answer must not be mixed with this one.
     if (error.code === "ECONNRESET" || !socket.writable || server.isAnswering(socket)) return socket.destroy()

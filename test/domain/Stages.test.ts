@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import type { Stage } from "../../src/domain/Stages.ts"
-import { inStage } from "../../src/domain/Stages.ts"
+import { inStage, waitingFor } from "../../src/domain/Stages.ts"
 
 const nextTurn = () => new Promise<void>((resolve) => setImmediate(resolve))
 
@@ -43,6 +43,26 @@ describe("Stages", () => {
     })
     await turns(3)
     assert.deepStrictEqual(notes, ["0 write", "0 later stage", "1 earlier stage", "1 own stage"])
+  })
+
+  it("a turn begins 16 requests, the others wait in their order; what else is due runs all the same", async () => {
+    const { note, notes, turns } = noting()
+    for (let i = 0; i < 40; i++) {
+      note("requests", `request ${i}`, () => {
+        if (i === 0) note("requests", "late request")
+        if (i === 15) notes.push(`${waitingFor("requests")} wait`)
+      })
+      note("writes", `write ${i}`)
+    }
+    await turns(1)
+    const begun = (from: number, to: number, turn: number) => Array.from({ length: to - from }, (_, i) => `${turn} request ${from + i}`)
+    assert.deepStrictEqual(notes.splice(0), [...Array.from({ length: 40 }, (_, i) => `0 write ${i}`), ...begun(0, 16, 0), "25 wait"])
+    note("commits", "commit")
+    await turns(2)
+    assert.deepStrictEqual(notes.splice(0), [...begun(16, 32, 1), "1 commit"])
+    await turns(4)
+    assert.deepStrictEqual(notes, [...begun(32, 40, 2), "2 late request"])
+    assert.strictEqual(waitingFor("requests"), 0)
   })
 
   it("a task that throws does not take the others with it", async () => {

@@ -4,6 +4,7 @@ import { Effect, Layer } from "effect"
 import { connect } from "node:net"
 import { DatabaseSync } from "node:sqlite"
 import { join } from "node:path"
+import { inStage } from "../../src/domain/Stages.ts"
 import { Drain } from "../../src/http/Drain.ts"
 import { Settings } from "../../src/Settings.ts"
 import * as Fake from "../support/FakeProvider.ts"
@@ -191,6 +192,22 @@ describe("a TokenHub that can't start", { timeout: 30_000 }, () => {
         assert.include(failures[i]?.lines[0], named)
       }
     }))
+})
+
+describe("requests that came before the end and wait for their turn", () => {
+  test("are no new work", () =>
+    Effect.gen(function*() {
+      const drain = yield* Drain
+      const refused: Array<boolean> = []
+      const come = (count: number) => {
+        for (let i = 0; i < count; i++) inStage("requests", () => refused.push(drain.draining()))
+      }
+      come(40)
+      const closing = Effect.runPromise(drain.close)
+      come(1)
+      yield* Effect.promise(() => closing)
+      assert.deepStrictEqual(refused, [...Array.from({ length: 40 }, () => false), true])
+    }).pipe(Effect.provide(Layer.provide(Drain.layer, Layer.orDie(Settings.layerTest())))))
 })
 
 describe("what is told when it must end", () => {

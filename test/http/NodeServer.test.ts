@@ -76,6 +76,35 @@ describe("what node refuses by itself", () => {
 })
 
 describe("requests that wait for their stage", () => {
+  it.live("health and metrics are answered before them, and each says how long it waited", () =>
+    Effect.promise(async () => {
+      const { port, server } = await listening()
+      const begun: Array<{ readonly url: string | undefined; readonly waitedMs: number }> = []
+      const all = new Promise<void>((resolve) =>
+        server.on("request", (request, response) => {
+          assert.instanceOf(request, NodeServer.StagedRequest)
+          // The others wait for as long as this takes.
+          for (const until = performance.now() + 1; performance.now() < until;);
+          begun.push({ url: request.url, waitedMs: request.waitedMs })
+          response.end()
+          if (begun.length === 42) resolve()
+        }))
+      const clients = Array.from({ length: 42 }, () => connect(port, "127.0.0.1"))
+      const connected = Promise.all(clients.map((client) => once(client, "connect")))
+      for (const _ of clients) await once(server, "connection")
+      await connected
+      // All in one turn of the event loop, which the server shares.
+      const paths = [...Array.from({ length: 40 }, (_, i) => `/healthy/${i}`), "/health/live?now", "/metrics"]
+      for (const [i, client] of clients.entries()) client.write(`GET ${paths[i]} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
+      await all
+      for (const client of clients) client.destroy()
+      server.close()
+      assert.sameMembers(begun.slice(0, 2).map(({ url }) => url), ["/health/live?now", "/metrics"])
+      assert.deepStrictEqual(begun.slice(0, 2).map(({ waitedMs }) => waitedMs), [0, 0])
+      assert.isAtLeast(begun[41]?.waitedMs ?? 0, 39)
+      assert.isAbove(begun[2]?.waitedMs ?? 0, 0)
+    }))
+
   it.live("one whose client left before it began is told that it left", () =>
     Effect.promise(async () => {
       const { port, server } = await listening()

@@ -37,3 +37,6 @@ export const SystemApi = HttpApiGroup.make("system")
       .annotateMerge(OpenApi.annotations({ summary: "Metrics as Prometheus text; TOKENHUB_METRICS_TOKEN closes it" }))
   )
   .annotateMerge(OpenApi.annotations({ title: "System", description: "Health and metrics" }))
+
+/** Whether a URL is one of the routes that answer also while TokenHub is full or stopping, and wait for no turn. */
+export const isSystem = (url: string): boolean => /^\/(?:health|metrics)(?:[/?]|$)/.test(url)

@@ -1,5 +1,7 @@
 import { assert, describe, it, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
+import { once } from "node:events"
+import { connect } from "node:net"
 import parsePrometheus from "parse-prometheus-text-format"
 import manifest from "../../../package.json" with { type: "json" }
 import * as Fake from "../../support/FakeProvider.ts"
@@ -167,6 +169,26 @@ describe("TOKENHUB_PROCESS_CONCURRENCY", () => {
         assert.strictEqual((await hub.get("/health/ready")).status, 200)
         release()
         assert.deepStrictEqual((await Promise.all(both)).map(({ status }) => status), [200, 200])
+      })
+    }).pipe(Effect.scoped))
+
+  it.live("counts those too that wait for their turn", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start({ env: { TOKENHUB_PROCESS_CONCURRENCY: "30" } })
+      yield* Effect.promise(async () => {
+        const clients = await Promise.all(Array.from({ length: 60 }, async () => {
+          const client = connect(hub.port, "127.0.0.1")
+          client.write("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+          await once(client, "data")
+          return client
+        }))
+        // All in one turn of the event loop, which the server shares; without the bound each would be done before the next begin.
+        for (const client of clients) client.write("GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        const statuses = await Promise.all(clients.map(async (client) => Number(String((await once(client, "data"))[0]).slice(9, 12))))
+        for (const client of clients) client.destroy()
+        const counts = [200, 503].map((status) => statuses.filter((one) => one === status).length)
+        assert.strictEqual(counts.reduce((sum, count) => sum + count, 0), 60, statuses.join())
+        assert.isAtLeast(Math.min(...counts), 16, counts.join())
       })
     }).pipe(Effect.scoped))
 })
