@@ -2,7 +2,7 @@
  * Measures TokenHub on this machine, next to a bare proxy and to other gateways in the same run: `npm run bench`. Everything
  * listens on loopback, on ports that are free. `--help` says what can be chosen.
  */
-import { mkdirSync, writeFileSync } from "node:fs"
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { availableParallelism, cpus, homedir } from "node:os"
 import { join } from "node:path"
 import { parseArgs } from "node:util"
@@ -14,6 +14,8 @@ import type { Bench } from "./measure.ts"
 import { open } from "./measure.ts"
 import { svg } from "./plot.ts"
 import { helper, hasProc, stop } from "./processes.ts"
+import type { CpuProfile } from "./profile.ts"
+import { ownersOfLines, sharesOf } from "./profile.ts"
 import { bodies, latency, small } from "./requests.ts"
 import { rivals } from "./rivals.ts"
 import { measureRouting, measureText } from "./routing.ts"
@@ -22,7 +24,7 @@ import { rounded } from "./section.ts"
 import { streams } from "./streams.ts"
 import type { Subject } from "./subjects.ts"
 import { Absent, json } from "./subjects.ts"
-import { tokenhub } from "./tokenhub.ts"
+import { product, tokenhub } from "./tokenhub.ts"
 
 const bare: Subject = {
   name: "bare",
@@ -47,7 +49,7 @@ const help = `usage: npm run bench -- [option ...]
   --plot FOLDER    draws how cost grows, as SVG
   --check          fails if a ratio is more than 25 % worse than scripts/bench/baseline.json
   --save           makes this run's ratios the baseline
-  --profile FOLDER TokenHub writes CPU profiles there when it ends
+  --profile FOLDER TokenHub writes CPU profiles there when it ends; says who used the processor
   --cache FOLDER   where fetched gateways are kept (~/.cache/tokenhub-bench)`
 
 const { values: options } = parseArgs({
@@ -183,6 +185,16 @@ const showRatios = (ratios: ReadonlyArray<Ratio>): void => {
   })))
 }
 
+/** Who used the processor, by the profiles that were not there before. */
+const showProfiles = (folder: string, before: ReadonlyArray<string>): void => {
+  const lines = ownersOfLines(readFileSync(product(), "utf8"))
+  for (const name of readdirSync(folder).filter((name) => name.endsWith(".cpuprofile") && !before.includes(name))) {
+    const profile: CpuProfile = JSON.parse(readFileSync(join(folder, name), "utf8"))
+    console.log(`\nWho used the processor: ${join(folder, name)}`)
+    console.table(sharesOf(profile, lines).filter(({ share }) => share >= 0.002).map(({ owner, share }) => ({ owner, "%": rounded(share * 100) })))
+  }
+}
+
 const machine = `${cpus()[0]?.model ?? "?"}, ${availableParallelism()} processors, Node ${process.versions.node}`
 console.log(`${machine}${hasProc ? "" : "; without /proc there are no figures of CPU and memory"}\n`)
 
@@ -193,10 +205,13 @@ const bench = await open({
   profiles: options.profile
 })
 try {
+  if (options.profile !== undefined) mkdirSync(options.profile, { recursive: true })
+  const profiles = options.profile === undefined ? [] : readdirSync(options.profile)
   const { absent, subjects } = await startAll(bench)
   const sections = await perform(bench, subjects)
   const ratios = sections.flatMap((section) => section.ratios)
   showRatios(ratios)
+  if (options.profile !== undefined) showProfiles(options.profile, profiles)
   if (options.json !== undefined) {
     const figures = Object.assign({}, ...sections.map((section) => section.figures))
     writeFileSync(options.json, `${JSON.stringify({ machine, rounds: bench.rounds, seconds: bench.seconds, absent, ratios, ...figures }, null, 2)}\n`)

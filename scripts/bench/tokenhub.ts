@@ -20,7 +20,7 @@ const nodeArguments = (profiles: string | undefined): ReadonlyArray<string> =>
 let program: string | undefined
 
 /** What `npm start` runs: the bundle of the sources as they are now. */
-const product = (): string =>
+export const product = (): string =>
   program ??= execFileSync(process.execPath, ["scripts/install.mjs", "--bundle"], { cwd: root, encoding: "utf8" }).trim()
 
 /** Starts the program on the database of `folder`. */

@@ -1,6 +1,6 @@
 /** OpenAI's chat completions, as OpenAI and the many vendors that took it over speak it. */
 import { Effect } from "effect"
-import type { Choice, Delta, FinishReason, ResponseFormat, StreamEvent, ToolChoice } from "../../domain/Chat.ts"
+import type { Choice, Delta, FinishReason, ResponseFormat, ToolChoice } from "../../domain/Chat.ts"
 import { ProviderError } from "../../domain/ProviderError.ts"
 import * as Signature from "../../domain/Signature.ts"
 import type { ReportedUsage } from "../../domain/Usage.ts"
@@ -260,9 +260,17 @@ const toolDeltaIn = ({ callIds }: OpenChoice, call: Json): Delta => {
   }
 }
 
+/** A chunk's usage; Groq writes it in a place of its own. */
+const usageOf = (chunk: Json): Json | undefined => {
+  const { usage, x_groq: groq } = chunk
+  if (isJson(usage)) return usage
+  const { usage: ofGroq } = objectOf(groq)
+  return isJson(ofGroq) ? ofGroq : undefined
+}
+
 const reader = (call: ProviderCall) => (): StreamReader => {
   const choices = new Map<number, OpenChoice>()
-  let usage: unknown
+  let usage: Json | undefined
   let id: string | undefined
   let model: string | undefined
 
@@ -302,8 +310,10 @@ const reader = (call: ProviderCall) => (): StreamReader => {
       if (isJson(chunk["error"]) || stringOf(chunk["error"]) !== undefined || event === "error") return ofEvent(errors, data)
       id ??= stringOf(chunk["id"])
       model ??= stringOf(chunk["model"])
-      usage = [chunk["usage"], objectOf(chunk["x_groq"])["usage"]].find(isJson) ?? usage
-      return listOf(chunk["choices"]).flatMap(choiceDeltas) satisfies ReadonlyArray<StreamEvent>
+      usage = usageOf(chunk) ?? usage
+      const choices = listOf(chunk["choices"])
+      const [only] = choices
+      return only !== undefined && choices.length === 1 ? choiceDeltas(only) : choices.flatMap(choiceDeltas)
     },
     end: (marked) => {
       const first = choices.get(0)
