@@ -38,6 +38,7 @@ import * as NodeServer from "./http/NodeServer.ts"
 import { OpenAiChatHttp } from "./http/openai/OpenAiChatHttp.ts"
 import { OpenAiResponsesHttp } from "./http/openai/OpenAiResponsesHttp.ts"
 import { Overload } from "./http/Overload.ts"
+import { Room } from "./http/Room.ts"
 import { Route } from "./http/Route.ts"
 import * as SystemHttp from "./http/system/SystemHttp.ts"
 import * as Welcome from "./http/system/Welcome.ts"
@@ -118,9 +119,12 @@ const welcome = Layer.effectDiscard(Effect.gen(function*() {
 
 export const make = (parts: Parts = {}) => {
   const server = NodeServer.make()
-  const listener = Layer.unwrap(
-    Effect.map(Settings, ({ host, port }) => NodeHttpServer.layer(() => server, { host, port, backlog, gracefulShutdownTimeout }))
-  )
+  const listener = Layer.unwrap(Effect.gen(function*() {
+    const { host, port } = yield* Settings
+    const room = yield* Room
+    server.letsIn = () => room.lack() === undefined
+    return NodeHttpServer.layer(() => server, { host, port, backlog, gracefulShutdownTimeout })
+  }))
   const orchestration = KeptPrompts.recording.pipe(
     Layer.provide(Orchestrator.layer),
     Layer.provideMerge(KeptPrompts.layer),
@@ -153,6 +157,7 @@ export const make = (parts: Parts = {}) => {
   return Layer.mergeAll(Drain.onClose(server), welcome).pipe(
     Layer.provideMerge(http),
     Layer.provideMerge(listener),
+    Layer.provideMerge(Room.layer),
     Layer.provideMerge(Layer.merge(Drain.layer, Overload.layer)),
     Layer.provideMerge(orchestration),
     Layer.provideMerge(routing),

@@ -4,7 +4,7 @@
  */
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs"
 import { availableParallelism, cpus, homedir } from "node:os"
-import { join } from "node:path"
+import { basename, join } from "node:path"
 import { parseArgs } from "node:util"
 import type { Ratio } from "./baseline.ts"
 import { losses, save } from "./baseline.ts"
@@ -190,6 +190,8 @@ const showProfiles = (folder: string, before: ReadonlyArray<string>): void => {
   const lines = ownersOfLines(readFileSync(product(), "utf8"))
   for (const name of readdirSync(folder).filter((name) => name.endsWith(".cpuprofile") && !before.includes(name))) {
     const profile: CpuProfile = JSON.parse(readFileSync(join(folder, name), "utf8"))
+    // A process that counts tokens has a bundle of its own.
+    if (!profile.nodes.some(({ callFrame }) => callFrame.url.endsWith(`/${basename(product())}`))) continue
     console.log(`\nWho used the processor: ${join(folder, name)}`)
     console.table(sharesOf(profile, lines).filter(({ share }) => share >= 0.002).map(({ owner, share }) => ({ owner, "%": rounded(share * 100) })))
   }
@@ -211,7 +213,6 @@ try {
   const sections = await perform(bench, subjects)
   const ratios = sections.flatMap((section) => section.ratios)
   showRatios(ratios)
-  if (options.profile !== undefined) showProfiles(options.profile, profiles)
   if (options.json !== undefined) {
     const figures = Object.assign({}, ...sections.map((section) => section.figures))
     writeFileSync(options.json, `${JSON.stringify({ machine, rounds: bench.rounds, seconds: bench.seconds, absent, ratios, ...figures }, null, 2)}\n`)
@@ -223,6 +224,7 @@ try {
     }
   }
   if (options.save) save(ratios)
+  if (options.profile !== undefined) showProfiles(options.profile, profiles)
   if (options.check) {
     const worse = losses(ratios)
     for (const line of worse) console.error(`WORSE ${line}`)

@@ -22,11 +22,11 @@ export interface Share {
   readonly share: number
 }
 
-const ofV8: { readonly [name: string]: string | undefined } = {
-  "(garbage collector)": "garbage collection",
-  "(program)": "V8 and Node, native",
-  "(root)": "V8 and Node, native"
-}
+const ofV8: ReadonlyMap<string, string> = new Map([
+  ["(garbage collector)", "garbage collection"],
+  ["(program)", "V8 and Node, native"],
+  ["(root)", "V8 and Node, native"]
+])
 
 const packageOwner = (name: string): string => (name === "effect" || name.startsWith("@effect/") ? "Effect" : name)
 
@@ -34,6 +34,7 @@ const packageOwner = (name: string): string => (name === "effect" || name.starts
 const ownerOf = (path: string): string => {
   const [, name] = /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path) ?? []
   if (name !== undefined) return packageOwner(name)
+  if (path.startsWith("src/store/")) return "src/store and SQLite"
   return path.split("/").slice(0, -1).join("/") || path
 }
 
@@ -47,7 +48,10 @@ export const ownersOfLines = (bundle: string): ReadonlyArray<string> => {
   })
 }
 
-/** The shares of a profile, largest first. Native code counts for who called it: SQLite for `src/store`, hashes for who wanted one. */
+/**
+ * The shares of a profile of the bundle whose lines these are, largest first. Native code counts for who called it: SQLite for
+ * `src/store`, hashes for who wanted one.
+ */
 export const sharesOf = ({ nodes, samples, timeDeltas }: CpuProfile, lines: ReadonlyArray<string>): ReadonlyArray<Share> => {
   const byId = new Map(nodes.map((node) => [node.id, node]))
   const owners = new Map<number, string>()
@@ -55,7 +59,7 @@ export const sharesOf = ({ nodes, samples, timeDeltas }: CpuProfile, lines: Read
     const node = byId.get(id)
     if (node === undefined) return
     const { functionName, lineNumber, url } = node.callFrame
-    const owner = url.startsWith("node:") ? "Node's JavaScript" : url === "" ? ofV8[functionName] ?? caller : lines[lineNumber] ?? "?"
+    const owner = url.startsWith("node:") ? "Node's JavaScript" : url === "" ? ofV8.get(functionName) ?? caller : lines[lineNumber] ?? "?"
     owners.set(id, owner)
     for (const child of node.children ?? []) own(child, owner)
   }

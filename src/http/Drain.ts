@@ -59,8 +59,8 @@ export class Drain extends Context.Service<Drain, {
       )
 
       const close = Effect.gen(function*() {
-        yield* allBegun
         begun.openUnsafe()
+        yield* allBegun
         if (requests > 0) yield* Effect.logInfo(`Stopping: ${requests} requests may end within ${drainTimeoutMs} ms`)
         yield* Effect.timeoutOption(Effect.raceFirst(idle.await, hurry.await), drainTimeoutMs)
         isCut = true
@@ -109,7 +109,7 @@ export class Drain extends Context.Service<Drain, {
     )
 }
 
-/** Returns when all requests that came before have begun: they are no new work. */
+/** Returns when all requests that were let in before have begun. */
 const allBegun = Effect.callback<void>((resume) => inStage("requests", () => resume(Effect.void)))
 
 /** Who is told when what runs is cut, and its place in the list. */

@@ -8,19 +8,16 @@ import { Cause, Clock, Context, Effect, Exit, Scope } from "effect"
 import { HttpRouter, HttpServerError, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Ledger } from "../account/Ledger.ts"
 import { makeRequestId } from "../domain/Ids.ts"
-import { Overloaded } from "../domain/RequestError.ts"
-import { waitingFor } from "../domain/Stages.ts"
 import * as Usages from "../domain/Usage.ts"
-import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { Drain } from "./Drain.ts"
 import { errorBodyFor } from "./ErrorBodies.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
+import { waitOf } from "./NodeServer.ts"
 import type { RequestFacts } from "./RequestContext.ts"
-import { StagedRequest } from "./NodeServer.ts"
-import { Overload } from "./Overload.ts"
 import { RequestContext } from "./RequestContext.ts"
+import { Room } from "./Room.ts"
 import type { RouteTable } from "./RouteTable.ts"
 import { isSystem } from "./system/SystemApi.ts"
 
@@ -32,25 +29,11 @@ type Response = HttpServerResponse.HttpServerResponse
 export const layer = (routes: RouteTable) =>
   HttpRouter.middleware(
     Effect.gen(function*() {
-      const { processConcurrency } = yield* Settings
       const clock = yield* Clock.Clock
       const context = yield* Effect.context<never>()
       const drain = yield* Drain
       const ledger = yield* Ledger
-      const overload = yield* Overload
-      yield* Metrics.inFlight(drain.inFlight)
-
-      /** Why TokenHub has no room for a request now. */
-      const noRoom = (): keyof typeof refusals | undefined => {
-        if (drain.draining()) return "draining"
-        return drain.inFlight() + waitingFor("requests") >= processConcurrency ? "concurrency" : overload.strains()[0]
-      }
-      const refusals = {
-        draining: new Overloaded({ message: "TokenHub is shutting down", retryAfterMs: 5000 }),
-        concurrency: new Overloaded({ message: `TokenHub is serving ${processConcurrency} requests, which is all it may`, retryAfterMs: 1000 }),
-        event_loop_lag: new Overloaded({ message: "TokenHub has more work than it can do", retryAfterMs: 1000 }),
-        heap_full: new Overloaded({ message: "TokenHub is short of memory", retryAfterMs: 2000 })
-      }
+      const room = yield* Room
 
       const finish = (request: HttpServerRequest.HttpServerRequest, facts: RequestFacts, status: number, nanos: bigint): Effect.Effect<void> => {
         const durationMs = Math.round(Number(nanos) / 1e6)
@@ -90,8 +73,9 @@ export const layer = (routes: RouteTable) =>
       > =>
         Effect.contextWith((context: Context.Context<HttpServerRequest.HttpServerRequest | Scope.Scope>) => {
           const request = Context.get(context, HttpServerRequest.HttpServerRequest)
-          const startedAt = clock.currentTimeMillisUnsafe()
-          const began = clock.monotonicTimeNanosUnsafe() - waitedNanos(request)
+          const waitedMs = waitOf(NodeHttpServerRequest.toIncomingMessage(request))
+          const startedAt = clock.currentTimeMillisUnsafe() - Math.round(waitedMs ?? 0)
+          const began = clock.monotonicTimeNanosUnsafe() - BigInt(Math.round((waitedMs ?? 0) * 1e6))
           const id = makeRequestId(startedAt)
           const facts: RequestFacts = {
             id,
@@ -106,8 +90,8 @@ export const layer = (routes: RouteTable) =>
             // The second is the one that Anthropic's SDK reads.
             headers: { "x-request-id": id, "request-id": id }
           }
-          const full = isSystem(request.url) ? undefined : noRoom()
-          const refused = full === undefined ? hostMissing(request) : refusals[full]
+          const lack = waitedMs !== undefined || isSystem(request.url) ? undefined : room.lack()
+          const refused = lack === undefined ? hostMissing(request) : room.refusals[lack]
           const served = refused === undefined ? answered(app, request, routes) : ErrorEnvelope.respond(refused)
           let status = clientClosedRequest
           drain.enter()
@@ -116,7 +100,7 @@ export const layer = (routes: RouteTable) =>
             const left = Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause)
             return finish(request, facts, left ? clientClosedRequest : status, clock.monotonicTimeNanosUnsafe() - began)
           })
-          const begun = full === undefined ? noted : Effect.andThen(noted, Metrics.shed(full))
+          const begun = lack === undefined ? noted : Effect.andThen(noted, Metrics.shed(lack))
           return Effect.andThen(begun, Effect.map(Effect.provideService(served, RequestContext, facts), (response) => {
             status = response.status
             facts.endpoint ??= status < 400 ? routes.match(pathOf(request.url))?.pattern : undefined
@@ -165,12 +149,6 @@ const failureOf = (status: number): Failure => {
     default:
       return ErrorEnvelope.internal
   }
-}
-
-/** How long after it came the request began. */
-const waitedNanos = (request: HttpServerRequest.HttpServerRequest): bigint => {
-  const incoming = NodeHttpServerRequest.toIncomingMessage(request)
-  return incoming instanceof StagedRequest ? BigInt(Math.round(incoming.waitedMs * 1e6)) : 0n
 }
 
 const pathOf = (url: string): string => url.split(/[?#]/, 1)[0] ?? url

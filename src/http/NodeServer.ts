@@ -50,11 +50,13 @@ const rawResponse = (failure: Failure): string => {
   ].join("\r\n")
 }
 
-/** A request that begins in its stage of the turn. */
-export class StagedRequest extends IncomingMessage {
-  /** How long after it came it began, in milliseconds. */
-  waitedMs = 0
+class StagedRequest extends IncomingMessage {
+  waitedMs: number | undefined
 }
+
+/** How long a request waited for its stage before it began, in milliseconds; undefined: it began when it came. */
+export const waitOf = (request: object): number | undefined =>
+  request instanceof StagedRequest ? request.waitedMs : undefined
 
 /** An answer that ends in its stage of the turn; one that node refuses to write breaks off. */
 class StagedResponse<Request extends IncomingMessage = IncomingMessage> extends ServerResponse<Request> {
@@ -70,17 +72,26 @@ class StagedResponse<Request extends IncomingMessage = IncomingMessage> extends 
   }
 }
 
-/** A server whose requests begin in their stage of the turn; the system's wait for none. */
-class StagedServer extends Server {
+/** What is a request to node: one whose client waits to be told to go on, too. */
+const requests: ReadonlySet<string> = new Set(["request", "checkContinue"])
+
+/**
+ * A server whose requests begin in their stage of a turn. Those of the system begin when they come, and so do those that it does not
+ * let in: what refuses them at once also makes node read no more from who sends without end. Whoever wants another protocol (an
+ * upgrade) does not wait either: node has left its socket to the listener by then.
+ */
+export class StagedServer extends Server {
+  /** Whether a request that comes now may wait for its turn. */
+  letsIn: () => boolean = () => true
   private readonly answers = new WeakMap<Duplex, number>()
 
   override emit(event: string, ...given: Array<unknown>): boolean {
-    if (event !== "request") return super.emit(event, ...given)
+    if (!requests.has(event)) return super.emit(event, ...given)
     const [request, response] = given as [StagedRequest, ServerResponse]
     const { socket } = request
     this.count(socket, 1)
     response.once("close", () => this.count(socket, -1))
-    if (isSystem(request.url ?? "")) return super.emit(event, ...given)
+    if (isSystem(request.url ?? "") || !this.letsIn()) return super.emit(event, ...given)
     const came = performance.now()
     inStage("requests", () => {
       request.waitedMs = performance.now() - came
@@ -102,7 +113,7 @@ class StagedServer extends Server {
 }
 
 /** A server that is not listening yet. */
-export const make = (): Server => {
+export const make = (): StagedServer => {
   const server = new StagedServer({ ...options, IncomingMessage: StagedRequest, ServerResponse: StagedResponse })
   server.on("clientError", (error: NodeJS.ErrnoException, socket) => {
     // Another answer must not be mixed with this one.

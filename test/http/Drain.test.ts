@@ -4,7 +4,7 @@ import { Effect, Layer } from "effect"
 import { connect } from "node:net"
 import { DatabaseSync } from "node:sqlite"
 import { join } from "node:path"
-import { inStage } from "../../src/domain/Stages.ts"
+import { inStage, waitingFor } from "../../src/domain/Stages.ts"
 import { Drain } from "../../src/http/Drain.ts"
 import { Settings } from "../../src/Settings.ts"
 import * as Fake from "../support/FakeProvider.ts"
@@ -194,20 +194,47 @@ describe("a TokenHub that can't start", { timeout: 30_000 }, () => {
     }))
 })
 
-describe("requests that came before the end and wait for their turn", () => {
-  test("are no new work", () =>
+describe("requests that were let in before the end and wait for their turn", () => {
+  test("are waited for", () =>
     Effect.gen(function*() {
       const drain = yield* Drain
-      const refused: Array<boolean> = []
-      const come = (count: number) => {
-        for (let i = 0; i < count; i++) inStage("requests", () => refused.push(drain.draining()))
+      let begun = 0
+      for (let i = 0; i < 40; i++) {
+        inStage("requests", () => {
+          begun++
+          drain.enter()
+          setImmediate(drain.leave)
+        })
       }
-      come(40)
-      const closing = Effect.runPromise(drain.close)
-      come(1)
-      yield* Effect.promise(() => closing)
-      assert.deepStrictEqual(refused, [...Array.from({ length: 40 }, () => false), true])
+      yield* drain.close
+      assert.strictEqual(begun, 40)
+      assert.strictEqual(drain.inFlight(), 0)
     }).pipe(Effect.provide(Layer.provide(Drain.layer, Layer.orDie(Settings.layerTest())))))
+})
+
+describe("what a TokenHub has let in when it is told to stop", { timeout: 20_000 }, () => {
+  test("is served", () =>
+    Effect.gen(function*() {
+      const hub = yield* Harness.start()
+      yield* Effect.promise(async () => {
+        const clients = await Harness.connections(hub.port, 20)
+        // Ten turns of tasks that take their time; what is written now comes after the first of them.
+        let begun = 0
+        for (let i = 0; i < 160; i++) {
+          inStage("requests", () => {
+            begun++
+            for (const until = performance.now() + 1; performance.now() < until;);
+          })
+        }
+        const answers = clients.map((client) => {
+          client.write("GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n")
+          return new Promise<string>((resolve) => client.once("data", (chunk: Buffer) => resolve(chunk.toString().slice(0, 12))))
+        })
+        for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve))
+        assert.strictEqual(waitingFor("requests") + begun, 180, "all requests have come")
+        await Promise.all([Effect.runPromise(hub.stop), ...answers.map(async (answer) => assert.strictEqual(await answer, "HTTP/1.1 200"))])
+      })
+    }))
 })
 
 describe("what is told when it must end", () => {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { once } from "node:events"
+import type { IncomingMessage, ServerResponse } from "node:http"
 import { connect } from "node:net"
 import type { AddressInfo } from "node:net"
 import * as NodeServer from "../../src/http/NodeServer.ts"
@@ -76,33 +77,57 @@ describe("what node refuses by itself", () => {
 })
 
 describe("requests that wait for their stage", () => {
-  it.live("health and metrics are answered before them, and each says how long it waited", () =>
+  /** What began, in order, when these requests came in one turn of the event loop, which the server shares; each takes a millisecond. */
+  const begunBy = async (heads: ReadonlyArray<string>, letsIn: () => boolean = () => true) => {
+    const { port, server } = await listening()
+    server.letsIn = letsIn
+    const begun: Array<{ readonly url: string | undefined; readonly waitedMs: number | undefined }> = []
+    const clients = heads.map(() => connect(port, "127.0.0.1"))
+    const connected = Promise.all(clients.map((client) => once(client, "connect")))
+    for (const _ of clients) await once(server, "connection")
+    await connected
+    await new Promise<void>((resolve) => {
+      const begin = (request: IncomingMessage, response: ServerResponse) => {
+        for (const until = performance.now() + 1; performance.now() < until;);
+        begun.push({ url: request.url, waitedMs: NodeServer.waitOf(request) })
+        response.end()
+        if (begun.length === heads.length) resolve()
+      }
+      server.on("request", begin).on("checkContinue", begin)
+      for (const [i, client] of clients.entries()) client.write(`${heads[i]}\r\n\r\n`)
+    })
+    for (const client of clients) client.destroy()
+    server.close()
+    return begun
+  }
+
+  const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost`
+  const forty = Array.from({ length: 40 }, (_, i) => get(`/healthy/${i}`))
+
+  it.live("health and metrics do not, and each of the others says how long it did", () =>
     Effect.promise(async () => {
-      const { port, server } = await listening()
-      const begun: Array<{ readonly url: string | undefined; readonly waitedMs: number }> = []
-      const all = new Promise<void>((resolve) =>
-        server.on("request", (request, response) => {
-          assert.instanceOf(request, NodeServer.StagedRequest)
-          // The others wait for as long as this takes.
-          for (const until = performance.now() + 1; performance.now() < until;);
-          begun.push({ url: request.url, waitedMs: request.waitedMs })
-          response.end()
-          if (begun.length === 42) resolve()
-        }))
-      const clients = Array.from({ length: 42 }, () => connect(port, "127.0.0.1"))
-      const connected = Promise.all(clients.map((client) => once(client, "connect")))
-      for (const _ of clients) await once(server, "connection")
-      await connected
-      // All in one turn of the event loop, which the server shares.
-      const paths = [...Array.from({ length: 40 }, (_, i) => `/healthy/${i}`), "/health/live?now", "/metrics"]
-      for (const [i, client] of clients.entries()) client.write(`GET ${paths[i]} HTTP/1.1\r\nHost: localhost\r\n\r\n`)
-      await all
-      for (const client of clients) client.destroy()
-      server.close()
-      assert.sameMembers(begun.slice(0, 2).map(({ url }) => url), ["/health/live?now", "/metrics"])
-      assert.deepStrictEqual(begun.slice(0, 2).map(({ waitedMs }) => waitedMs), [0, 0])
-      assert.isAtLeast(begun[41]?.waitedMs ?? 0, 39)
-      assert.isAbove(begun[2]?.waitedMs ?? 0, 0)
+      const begun = await begunBy([get("/health/live?now"), get("/metrics"), ...forty])
+      const [live, metrics, ...others] = begun
+      assert.deepStrictEqual([live, metrics], [{ url: "/health/live?now", waitedMs: undefined }, { url: "/metrics", waitedMs: undefined }])
+      assert.isAtLeast(others.at(-1)?.waitedMs ?? 0, 39)
+      for (const { waitedMs } of others) assert.isAbove(waitedMs ?? 0, 0)
+    }))
+
+  it.live("who asks whether to send its body is no exception", () =>
+    Effect.promise(async () => {
+      const begun = await begunBy([...forty, "POST /late HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\nExpect: 100-continue"])
+      assert.strictEqual(begun.at(-1)?.url, "/late")
+      assert.isAtLeast(begun.at(-1)?.waitedMs ?? 0, 39)
+    }))
+
+  it.live("who is not let in begins when it comes", () =>
+    Effect.promise(async () => {
+      let places = 30
+      const begun = await begunBy(forty, () => places-- > 0)
+      const at = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => `/healthy/${from + i}`)
+      assert.sameMembers(begun.slice(0, 10).map(({ url }) => url), at(30, 40))
+      assert.deepStrictEqual(begun.slice(10).map(({ url }) => url), at(0, 30))
+      assert.isTrue(begun.every(({ waitedMs }, i) => (waitedMs === undefined) === (i < 10)))
     }))
 
   it.live("one whose client left before it began is told that it left", () =>

@@ -8,6 +8,7 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { mkdtempSync, rmSync } from "node:fs"
+import type { Socket } from "node:net"
 import { connect } from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -252,3 +253,15 @@ export const spawnChild = Effect.fnUntraced(function*({ env, folder: given }: Pi
   }
   return running
 })
+
+/**
+ * So many connections that TokenHub has accepted, which node does one a turn: what is written to them without a pause comes in one
+ * turn, if TokenHub shares this process.
+ */
+export const connections = (port: number, count: number): Promise<ReadonlyArray<Socket>> =>
+  Promise.all(Array.from({ length: count }, async () => {
+    const client = connect(port, "127.0.0.1")
+    client.write("GET /health/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await once(client, "data")
+    return client
+  }))

@@ -311,9 +311,9 @@ const reader = (call: ProviderCall) => (): StreamReader => {
       id ??= stringOf(chunk["id"])
       model ??= stringOf(chunk["model"])
       usage = usageOf(chunk) ?? usage
-      const choices = listOf(chunk["choices"])
-      const [only] = choices
-      return only !== undefined && choices.length === 1 ? choiceDeltas(only) : choices.flatMap(choiceDeltas)
+      const told = listOf(chunk["choices"])
+      const [only] = told
+      return only !== undefined && told.length === 1 ? choiceDeltas(only) : told.flatMap(choiceDeltas)
     },
     end: (marked) => {
       const first = choices.get(0)
