@@ -1,4 +1,5 @@
 /** Who used the processor, of the CPU profiles that TokenHub wrote: a package, a folder of its sources, the collector. Pure functions. */
+import { dirname } from "node:path/posix"
 
 interface Frame {
   readonly functionName: string
@@ -35,7 +36,7 @@ const ownerOf = (path: string): string => {
   const [, name] = /^node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path) ?? []
   if (name !== undefined) return packageOwner(name)
   if (path.startsWith("src/store/")) return "src/store and SQLite"
-  return path.split("/").slice(0, -1).join("/") || path
+  return dirname(path)
 }
 
 /** Whose each line of a bundle is: esbuild writes the path of a file above what came of it. */

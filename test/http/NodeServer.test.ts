@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from "node:http"
 import { connect } from "node:net"
 import type { AddressInfo } from "node:net"
 import * as NodeServer from "../../src/http/NodeServer.ts"
+import * as Harness from "../support/Harness.ts"
 
 const listening = async () => {
   const server = NodeServer.make()
@@ -88,7 +89,7 @@ describe("requests that wait for their stage", () => {
     await connected
     await new Promise<void>((resolve) => {
       const begin = (request: IncomingMessage, response: ServerResponse) => {
-        for (const until = performance.now() + 1; performance.now() < until;);
+        Harness.spin(1)
         begun.push({ url: request.url, waitedMs: NodeServer.waitOf(request) })
         response.end()
         if (begun.length === heads.length) resolve()

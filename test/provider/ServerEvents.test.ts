@@ -133,6 +133,22 @@ describe("a stream's events", () => {
     })
   }
 
+  it("that tells of several choices in one event loses none of them, whichever stands first", () => {
+    const [, protocol] = streams[0] ?? assert.fail()
+    const piece = (index: number, content: string) => ({ index, delta: { content } })
+    const { events } = read(protocol, [Buffer.from([
+      event({ choices: [piece(0, "one "), piece(1, "un ")] }),
+      event({ choices: [piece(1, "deux"), piece(0, "two")] }),
+      "data: [DONE]\n\n"
+    ].join(""))])
+    assert.deepStrictEqual(events.flatMap((item) => (item.type === "text" ? [item.text] : [])), ["one ", "two"])
+    const last = events.at(-1)
+    assert.deepStrictEqual(last?.type === "end" && [last.completion, ...last.completion.alternatives ?? []].map(({ content }) => content), [
+      [{ type: "text", text: "one two" }],
+      [{ type: "text", text: "un deux" }]
+    ])
+  })
+
   it("is refused at a line of more than a mebibyte, however it comes", () => {
     const [, protocol] = streams[0] ?? assert.fail()
     const long = Buffer.from(`data: "${"x".repeat(1_200_000)}`)

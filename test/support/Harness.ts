@@ -265,3 +265,8 @@ export const connections = (port: number, count: number): Promise<ReadonlyArray<
     await once(client, "data")
     return client
   }))
+
+/** Holds the event loop, which TokenHub may share, for so many milliseconds. */
+export const spin = (ms: number): void => {
+  for (const until = performance.now() + ms; performance.now() < until;);
+}

@@ -260,17 +260,9 @@ const toolDeltaIn = ({ callIds }: OpenChoice, call: Json): Delta => {
   }
 }
 
-/** A chunk's usage; Groq writes it in a place of its own. */
-const usageOf = (chunk: Json): Json | undefined => {
-  const { usage, x_groq: groq } = chunk
-  if (isJson(usage)) return usage
-  const { usage: ofGroq } = objectOf(groq)
-  return isJson(ofGroq) ? ofGroq : undefined
-}
-
 const reader = (call: ProviderCall) => (): StreamReader => {
   const choices = new Map<number, OpenChoice>()
-  let usage: Json | undefined
+  let usage: unknown
   let id: string | undefined
   let model: string | undefined
 
@@ -310,9 +302,10 @@ const reader = (call: ProviderCall) => (): StreamReader => {
       if (isJson(chunk["error"]) || stringOf(chunk["error"]) !== undefined || event === "error") return ofEvent(errors, data)
       id ??= stringOf(chunk["id"])
       model ??= stringOf(chunk["model"])
-      usage = usageOf(chunk) ?? usage
+      usage = [chunk["usage"], objectOf(chunk["x_groq"])["usage"]].find(isJson) ?? usage
       const told = listOf(chunk["choices"])
       const [only] = told
+      // Nearly every chunk has one: flatMap would cost as much as all else that is done with it once it is parsed.
       return only !== undefined && told.length === 1 ? choiceDeltas(only) : told.flatMap(choiceDeltas)
     },
     end: (marked) => {

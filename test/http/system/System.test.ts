@@ -2,8 +2,8 @@ import { assert, describe, it, layer } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { once } from "node:events"
 import parsePrometheus from "parse-prometheus-text-format"
-import { inStage } from "../../../src/domain/Stages.ts"
 import manifest from "../../../package.json" with { type: "json" }
+import { inStage } from "../../../src/domain/Stages.ts"
 import * as Fake from "../../support/FakeProvider.ts"
 import type { Hub } from "../../support/Harness.ts"
 import * as Harness from "../../support/Harness.ts"
@@ -181,14 +181,13 @@ describe("TOKENHUB_PROCESS_CONCURRENCY", () => {
         const clients = await Harness.connections(hub.port, 60)
         const statuses: Array<number> = []
         // Whoever is refused asks again at once.
-        const all = Promise.all(clients.map(async (client) => {
+        await Promise.all(clients.map(async (client) => {
           for (let i = 0; i < 10; i++) {
             client.write(models)
             const [answer] = await once(client, "data")
             statuses.push(Number(String(answer).slice(9, 12)))
           }
         }))
-        await all
         for (const client of clients) client.destroy()
         const counts = [200, 503].map((status) => statuses.filter((one) => one === status).length)
         assert.strictEqual(counts.reduce((sum, count) => sum + count, 0), 600)
@@ -221,7 +220,7 @@ describe("the log line of a request that waited for its turn", () => {
         const [client] = await Harness.connections(hub.port, 1)
         if (client === undefined) return assert.fail("no connection")
         // Six turns of tasks that take their time; what is written now comes after the first of them.
-        for (let i = 0; i < 96; i++) inStage("requests", () => { for (const until = performance.now() + 2; performance.now() < until;); })
+        for (let i = 0; i < 96; i++) inStage("requests", () => Harness.spin(2))
         client.write("GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         client.resume()
         await once(client, "close")
