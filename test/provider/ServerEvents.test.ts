@@ -133,7 +133,7 @@ describe("a stream's events", () => {
     })
   }
 
-  it("that tells of several choices in one event loses none of them, whichever stands first", () => {
+  it("that tell of several choices at once lose none of them, whichever stands first", () => {
     const [, protocol] = streams[0] ?? assert.fail()
     const piece = (index: number, content: string) => ({ index, delta: { content } })
     const { events } = read(protocol, [Buffer.from([
