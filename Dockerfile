@@ -30,4 +30,4 @@ HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
 # Starts as root only to make a bind-mounted /data writable; the server itself runs as the user "node".
 ENTRYPOINT ["tokenhub-entrypoint"]
 # The options are those of scripts/run, which says what they are for.
-CMD ["node", "--max-semi-space-size=16", "--heap-growing-percent=100", "--no-parallel-scavenge", "--no-allocation-site-pretenuring", "main.js"]
+CMD ["node", "--min-semi-space-size=32", "--max-semi-space-size=32", "--heap-growing-percent=100", "--no-parallel-scavenge", "--no-allocation-site-pretenuring", "main.js"]

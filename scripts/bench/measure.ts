@@ -148,6 +148,6 @@ export const interleaved = async (
   }))
 }
 
-/** Lets every subject compile and optimise what the load needs: 3,000 requests, or 200 streams, and 15 s at most. */
+/** Lets every subject compile and optimise what the load needs: 15,000 requests, or 2,000 streams, and 20 s at most. */
 export const warmUp = (bench: Bench, subjects: ReadonlyArray<Named<Running>>, load: Partial<Load>): Promise<unknown> =>
-  interleaved({ ...bench, rounds: 1 }, subjects, { connections: 16, ...load, requests: load.pieces === undefined ? 15_000 : 400, seconds: 20 }, "warming up")
+  interleaved({ ...bench, rounds: 1 }, subjects, { connections: 16, ...load, requests: load.pieces === undefined ? 15_000 : 2000, seconds: 20 }, "warming up")

@@ -12,7 +12,7 @@ export const streams = async (bench: Bench, subjects: Subjects, many: number): P
   await warmUp(bench, gateways, { pieces })
   const first = await interleaved(bench, subjects, { connections: 1, pieces: 8 }, "first token")
   const piece = await interleaved(
-    { ...bench, seconds: Math.max(2, bench.seconds) },
+    { ...bench, seconds: Math.max(4, bench.seconds) },
     gateways,
     { connections: 100, pieces, answer: { everyMs: 20 } },
     "CPU per piece"

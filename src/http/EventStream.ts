@@ -4,7 +4,7 @@
  */
 import * as NodeHttpServerRequest from "@effect/platform-node/NodeHttpServerRequest"
 import type { Scope } from "effect"
-import { Deferred, Effect, Exit, Latch, Stream } from "effect"
+import { Deferred, Effect, Exit, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import type { ServerResponse } from "node:http"
@@ -40,8 +40,8 @@ const lastChunk = "0\r\n\r\n"
 
 /** What one client is sent: what was pushed in a turn leaves in one write, and what the reader must take first waits for `drain`. */
 class Outlet {
-  /** Open as long as more may be pushed. */
-  readonly room = Latch.makeUnsafe(true)
+  /** There as long as no more may be pushed; done when there is room again. */
+  full: Deferred.Deferred<void> | undefined
   private readonly response: ServerResponse
   private waiting = ""
   private waitingBytes = 0
@@ -73,7 +73,7 @@ class Outlet {
     }
     this.waiting += text
     this.waitingBytes += Buffer.byteLength(text)
-    if (this.waitingBytes >= mostWaiting) this.room.closeUnsafe()
+    if (this.waitingBytes >= mostWaiting) this.full ??= Deferred.makeUnsafe()
   }
 
   /** All was pushed. */
@@ -99,7 +99,8 @@ class Outlet {
   }
 
   private write(): void {
-    const { waiting, waitingBytes } = this
+    const { full, waiting, waitingBytes } = this
+    this.full = undefined
     this.waiting = ""
     this.waitingBytes = 0
     this.waitsSince = performance.now()
@@ -108,7 +109,7 @@ class Outlet {
     if (this.state === "ending") this.state = "ended"
     if (all !== "") this.response.write(all, waitingBytes === waiting.length ? "latin1" : "utf8")
     // Only now: who waits for room goes on at once, to more events and to the end.
-    this.room.openUnsafe()
+    if (full !== undefined) Deferred.doneUnsafe(full, Exit.void)
   }
 }
 
@@ -141,7 +142,7 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   }
 
   const emit = (emission: Emission): Effect.Effect<void> => {
-    if (!outlet.room.isOpen()) return Effect.andThen(outlet.room.await, Effect.suspend(() => emit(emission)))
+    if (outlet.full !== undefined) return Effect.andThen(Deferred.await(outlet.full), Effect.suspend(() => emit(emission)))
     push(encode(emission))
     return Effect.void
   }
