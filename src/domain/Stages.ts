@@ -48,15 +48,16 @@ const turnIsDue = (): void => {
 }
 
 const turn = (): void => {
-  due = false
+  // `due` stands meanwhile: what comes for a later stage is done in this turn, and needs no turn of its own.
   for (const [stage, most] of inOrder) {
     const tasks = waiting[stage]
     if (tasks.length === 0) continue
     const now = tasks.length > most ? tasks.splice(0, most) : tasks
     waiting[stage] = now === tasks ? [] : tasks
-    if (now !== tasks) turnIsDue()
     now.forEach(run)
   }
+  due = false
+  if (inOrder.some(([stage]) => waiting[stage].length > 0)) turnIsDue()
 }
 
 /** Runs `task` in that stage, after those that wait for it: of this turn, or of a later one if the stage has begun or is full. */

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import type { Stage } from "../../src/domain/Stages.ts"
 import { inStage, waitingFor } from "../../src/domain/Stages.ts"
 
@@ -43,6 +43,17 @@ describe("Stages", () => {
     })
     await turns(3)
     assert.deepStrictEqual(notes, ["0 write", "0 later stage", "1 earlier stage", "1 own stage"])
+  })
+
+  it("what a turn has done needs no other one", async () => {
+    const { note, notes, turns } = noting()
+    const made = vi.spyOn(globalThis, "setImmediate")
+    note("answers", "answer", () => note("writes", "write"))
+    await turns(2)
+    const { length } = made.mock.calls
+    made.mockRestore()
+    assert.deepStrictEqual(notes, ["0 answer", "0 write"])
+    assert.strictEqual(length, 1 + 2, "one turn, and those of this test")
   })
 
   it("a turn begins 16 requests, the others wait in their order; what else is due runs all the same", async () => {
