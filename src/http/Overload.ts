@@ -7,8 +7,8 @@ import { getHeapStatistics } from "node:v8"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 
-/** How often the timer looks, in milliseconds. */
-const tickMs = 20
+/** How often the timer looks, in milliseconds: a process that has nothing to do spends most of its time on waking up for it. */
+const tickMs = 100
 
 /** Over how long the lag is averaged: one long pause is no overload. */
 const horizonMs = 1000
