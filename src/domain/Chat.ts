@@ -172,16 +172,17 @@ export type Delta =
   | { readonly type: "refusal"; readonly text: string }
   | { readonly type: "tool_call"; readonly index: number; readonly id?: string; readonly name?: string; readonly arguments: string }
 
-/** One event of a provider's stream as it came, where the client's own request was sent; the deltas that it holds follow it. */
+/** One event of a provider's stream as it came, where the client's own request was sent, and what it says. */
 export interface Frame {
   readonly type: "frame"
   readonly protocol: string
   /** The event's name; absent: it has none. */
   readonly event?: string
   readonly data: string
+  readonly deltas: ReadonlyArray<Delta>
 }
 
-/** What a provider's stream yields: deltas while it lasts, then exactly one `end` with the whole answer. */
+/** What a provider's stream yields: deltas while it lasts, or frames that hold them, then exactly one `end` with the whole answer. */
 export type StreamEvent = Delta | Frame | { readonly type: "end"; readonly completion: Completion }
 
 /** All text of the parts, joined; what `response` shows. */

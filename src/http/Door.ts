@@ -66,6 +66,6 @@ export interface Door {
   readonly encoder: (facts: AnswerFacts, body: Json) => StreamEncoder
   /** What ends a stream that came through frame by frame, after the provider's last event; `[DONE]` for OpenAI's chat. */
   readonly terminal: ReadonlyArray<WireEvent>
-  /** An event of the provider's own stream that came only because TokenHub asked for it. */
+  /** An event of the provider's own stream, without a piece of the answer, that came only because TokenHub asked for it. */
   readonly unasked?: (frame: Frame, body: Json) => boolean
 }

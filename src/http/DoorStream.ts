@@ -85,7 +85,7 @@ export const make = ({ body, door, events, facts, model: requested }: StreamOpti
 
   const pass = (frame: Frame, content: boolean): ReadonlyArray<Emission> => {
     native = true
-    if (door.unasked?.(frame, body) === true) return none
+    if (frame.deltas.length === 0 && door.unasked?.(frame, body) === true) return none
     encoding().passed?.(frame)
     return content ? send([frame]) : hold([frame])
   }
@@ -112,7 +112,7 @@ export const make = ({ body, door, events, facts, model: requested }: StreamOpti
         case "step.frame":
           return pass(event.frame, event.content)
         case "step.delta":
-          if (event.final) return native ? none : send(encoding().delta(event.delta))
+          if (event.final) return send(encoding().delta(event.delta))
           return events ? aside(event) : none
         case "step.started":
         case "step.completed":

@@ -30,7 +30,7 @@ import { Router } from "../route/Router.ts"
 import { Settings } from "../Settings.ts"
 import * as Metrics from "../telemetry/Metrics.ts"
 import { spanned } from "../telemetry/Spans.ts"
-import type { Asking } from "./Asking.ts"
+import type { Asking, Receiver } from "./Asking.ts"
 import { forCompletion, forEmbeddings } from "./Asking.ts"
 import * as Escalation from "./Escalation.ts"
 import * as Hedging from "./Hedging.ts"
@@ -173,13 +173,22 @@ export class Attempts extends Context.Service<Attempts, {
               state.model = model
             }
           })
-          const onDelta = (delta: Delta) => {
+          const count = (delta: Delta) => {
             progress.firstTokenMs ??= monotonicMs() - began
             progress.characters += lengthOf(delta)
-            return tell.delta(delta)
+          }
+          const receiver: Receiver = {
+            onDelta: (delta) => {
+              count(delta)
+              return tell.delta(delta)
+            },
+            onFrame: (frame) => {
+              for (const delta of frame.deltas) count(delta)
+              return tell.frame(frame)
+            }
           }
           // Whoever is told may be a client that reads slowly: that too ends with the call.
-          const asked = Effect.flatMapEager(inOrder(() => tell.left, () => lane.left), () => ask(ready, model, { onDelta, onFrame: tell.frame }))
+          const asked = Effect.flatMapEager(inOrder(() => tell.left, () => lane.left), () => ask(ready, model, receiver))
           return Effect.flatMap(Effect.exit(restore(asked)), (exit) => {
             state.running -= reserved
             const settled = settledAttempt(opened, exit, model, promptTokens, progress, monotonicMs() - began)

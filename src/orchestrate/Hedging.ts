@@ -98,11 +98,11 @@ export const race = <A, E, R>(options: {
 /** Where what a call brings goes. */
 export interface Sink {
   readonly onCall: (model: ModelCard, estimatedPromptTokens: number) => Effect.Effect<void>
-  /** Whether a frame shows the client a piece of the answer. */
+  /** Whether a frame that holds no delta shows the client a piece of the answer all the same. */
   readonly hasContent: (frame: Frame) => boolean
   /** `content`: the client has seen a piece of the answer by now. */
   readonly onFrame: (frame: Frame, content: boolean) => Effect.Effect<void>
-  /** Not told where frames have shown the answer: they hold it. */
+  /** A piece that comes in no frame. */
   readonly onDelta: (delta: Delta) => Effect.Effect<void>
 }
 
@@ -133,7 +133,6 @@ export const telling = (
   const held: Array<Frame> = []
   let announced = false
   let shown = false
-  let framed = false
 
   const announce = Effect.suspend(() => {
     if (announced) return Effect.void
@@ -151,17 +150,16 @@ export const telling = (
   return {
     left: lane.leads ? announce : Effect.void,
     frame: (frame) => {
-      const content = shown || sink.hasContent(frame)
+      const content = shown || frame.deltas.length > 0 || sink.hasContent(frame)
       if (content ? !lane.win() : !lane.won()) {
         held.push(frame)
         return Effect.void
       }
-      if (content) framed = true
       if (content && !shown) show()
       return settled() ? sink.onFrame(frame, shown) : Effect.andThen(catchUp, Effect.suspend(() => sink.onFrame(frame, shown)))
     },
     delta: (delta) => {
-      if (framed || !lane.win()) return Effect.void
+      if (!lane.win()) return Effect.void
       if (!shown) show()
       return settled() ? sink.onDelta(delta) : Effect.andThen(catchUp, Effect.suspend(() => sink.onDelta(delta)))
     },

@@ -59,7 +59,7 @@ export type RunEvent =
   }
   /**
    * An event of the provider's own stream; only in a mode that hands one answer through. `content`: from here on the client
-   * sees a piece of the answer. Its deltas follow.
+   * sees a piece of the answer.
    */
   | { readonly type: "step.frame"; readonly step: string; readonly frame: Frame; readonly content: boolean }
   | { readonly type: "step.delta"; readonly step: string; readonly delta: Delta; readonly final: boolean }

@@ -1,6 +1,6 @@
 /** Server-sent events from bytes cut anywhere, and what a protocol makes of them. No I/O. */
 import { makeParser } from "effect/encoding/Sse"
-import type { Frame, StreamEvent } from "../domain/Chat.ts"
+import type { Delta, Frame, StreamEvent } from "../domain/Chat.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { answered } from "./Faults.ts"
 
@@ -13,17 +13,21 @@ export interface ServerEvent {
 /** What a protocol makes of a stream's events. */
 export interface StreamReader {
   /** Deltas, and `end` where the protocol has an event for it; an error ends the stream. */
-  readonly event: (event: ServerEvent) => ReadonlyArray<StreamEvent> | ProviderError
+  readonly event: (event: ServerEvent) => ReadonlyArray<Delta | End> | ProviderError
   /** The stream is over: `marked` by `[DONE]`, or because the body ended in order. */
-  readonly end: (marked: boolean) => StreamEvent | ProviderError
+  readonly end: (marked: boolean) => End | ProviderError
 }
+
+type End = Extract<StreamEvent, { type: "end" }>
 
 /** The longest line of an event stream (FAULTS.md row 32), in characters. */
 const longestLine = 1024 * 1024
 
 /** An event without a name of its own goes by `message` (WHATWG HTML, 9.2.6). */
-const frameOf = (protocol: string, event: string, data: string): Frame =>
-  event === "message" ? { type: "frame", protocol, data } : { type: "frame", protocol, event, data }
+const frameOf = (protocol: string, event: string, data: string, deltas: ReadonlyArray<Delta>): Frame =>
+  event === "message" ? { type: "frame", protocol, data, deltas } : { type: "frame", protocol, event, data, deltas }
+
+const isDelta = (item: Delta | End): item is Delta => item.type !== "end"
 
 /** A value, or undefined where the text is no JSON. */
 export const parseJson = (text: string): unknown => {
@@ -63,6 +67,8 @@ const lineFeed = 10
 export class EventFeed {
   /** The answer is complete; what follows in the body is of no interest. */
   over = false
+  /** The first token is there. */
+  begun = false
   error: ProviderError | undefined
 
   private readonly provider: string
@@ -80,8 +86,8 @@ export class EventFeed {
   private ended = false
 
   /**
-   * `provider` is for messages, `mostBytes` the most that the body may have. With `frames`, the name of a protocol, each event comes
-   * as a frame too, before what the reader makes of it; an error's does not.
+   * `provider` is for messages, `mostBytes` the most that the body may have. With `frames`, the name of a protocol, each event but
+   * an error's comes as a frame, which holds what the reader makes of it.
    */
   constructor(provider: string, mostBytes: number, reader: StreamReader, frames?: string) {
     this.provider = provider
@@ -127,25 +133,29 @@ export class EventFeed {
     if (this.over || this.error !== undefined) return
     if (text === "[DONE]") return this.finish(true)
     const data = parseJson(text)
-    if (data !== undefined) {
-      const items = this.reader.event({ event, data })
-      if (this.frames !== undefined && !(items instanceof ProviderError)) this.made.push(frameOf(this.frames, event, text))
-      return this.keep(items)
-    }
+    if (data !== undefined) return this.keep(event, text, this.reader.event({ event, data }))
     // Half an event at the end of the body is the break itself, which `end` reports.
     if (!this.ended) this.error = answered("malformed_response", `${this.provider} sent an event that is not JSON`)
   }
 
-  private finish(marked: boolean): void {
-    const last = this.reader.end(marked)
-    this.keep(last instanceof ProviderError ? last : [last])
+  private keep(event: string, text: string, items: ReadonlyArray<Delta | End> | ProviderError): void {
+    if (items instanceof ProviderError) return void (this.error = items)
+    const deltas = items.every(isDelta) ? items : items.filter(isDelta)
+    if (deltas.length > 0) this.begun = true
+    if (this.frames === undefined) this.made.push(...deltas)
+    else this.made.push(frameOf(this.frames, event, text, deltas))
+    const last = items.at(-1)
+    if (last?.type === "end") this.close(last)
   }
 
-  private keep(items: ReadonlyArray<StreamEvent> | ProviderError): void {
-    if (items instanceof ProviderError) return void (this.error = items)
-    for (const item of items) {
-      this.made.push(item)
-      if (item.type === "end") return void (this.over = true)
-    }
+  private finish(marked: boolean): void {
+    const last = this.reader.end(marked)
+    if (last instanceof ProviderError) this.error = last
+    else this.close(last)
+  }
+
+  private close(end: End): void {
+    this.made.push(end)
+    this.over = true
   }
 }

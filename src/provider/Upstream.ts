@@ -56,7 +56,7 @@ export interface Endpoint {
   readonly whole: (request: UpstreamRequest) => Effect.Effect<WholeAnswer, ProviderError>
   /**
    * Hands on the answer's events, through a reader made for this one run; ends after the reader's `end`. With `frames`, the name
-   * of a protocol, each event comes as a frame too, before what the reader makes of it.
+   * of a protocol, each event comes as a frame, which holds what the reader makes of it.
    */
   readonly events: (
     request: UpstreamRequest,
@@ -239,9 +239,8 @@ export class Upstream extends Context.Service<Upstream, {
         const readEvents = (exchange: Exchange, feed: EventFeed, receive: Receive): Effect.Effect<void, ProviderError> => {
           const take = (bytes: Uint8Array | undefined): Effect.Effect<void, ProviderError> => {
             feed.feed(bytes)
-            const events = feed.take()
-            if (events.some(({ type }) => type !== "frame")) exchange.hasBegun()
-            const received = forEachEager(events, receive)
+            if (feed.begun) exchange.hasBegun()
+            const received = forEachEager(feed.take(), receive)
             return feed.error === undefined ? received : Effect.andThen(received, Effect.fail(feed.error))
           }
           return Effect.mapError(exchange.each(take, () => feed.over), (error) =>

@@ -20,7 +20,7 @@ const models = [slow, spare]
 const hang = { deltas: [], last: "hang" } as const
 const late = (ms: number, answer = "late") => ({ deltas: [], last: completion(answer), lateMs: ms })
 const said = (text: string): Delta => ({ type: "text", text })
-const frame = (data: string): Frame => ({ type: "frame", protocol: "p", data })
+const frame = (data: string, ...deltas: ReadonlyArray<Delta>): Frame => ({ type: "frame", protocol: "p", data, deltas })
 
 const env = { TOKENHUB_HEDGE_AFTER_MS: "1000" }
 
@@ -201,21 +201,23 @@ describe("two calls that bring their first piece in one moment", () => {
 describe("a stream that brings no token for long", () => {
   const content = { hasContent: ({ data }: Frame) => data.startsWith("content") }
 
-  it.effect("shows nothing of the call that was cancelled", () =>
-    Effect.gen(function*() {
-      const bench = runBench({
-        models,
-        script: {
-          slow: [{ deltas: [frame("open slow")], last: "hang" }],
-          spare: [{ deltas: [frame("open spare"), frame("content"), said("Hi")], last: completion("Hi"), lateMs: 100 }]
-        },
-        env
-      })
-      assert.strictEqual((yield* answered(bench, { stream: true, ...content })).model, "spare")
-      const told = bench.events.map((event) =>
-        event.type === "step.frame" ? event.frame.data : event.type === "call.started" ? `call ${event.model}` : event.type)
-      assert.deepStrictEqual(told, ["step.started", "call slow", "call spare", "open spare", "content", "step.completed"])
-    }))
+  for (const first of [frame("a piece", said("Hi")), frame("content that only the door knows")]) {
+    it.effect(`shows nothing of the call that was cancelled, and all of the one that brought ${first.data}`, () =>
+      Effect.gen(function*() {
+        const bench = runBench({
+          models,
+          script: {
+            slow: [{ deltas: [frame("open slow")], last: "hang" }],
+            spare: [{ deltas: [frame("open spare"), first], last: completion("Hi"), lateMs: 100 }]
+          },
+          env
+        })
+        assert.strictEqual((yield* answered(bench, { stream: true, ...content })).model, "spare")
+        const told = bench.events.map((event) =>
+          event.type === "step.frame" ? event.frame.data : event.type === "call.started" ? `call ${event.model}` : event.type)
+        assert.deepStrictEqual(told, ["step.started", "call slow", "call spare", "open spare", first.data, "step.completed"])
+      }))
+  }
 
   it.effect("shows nothing of the second where the first is the answer after all", () =>
     Effect.gen(function*() {

@@ -128,7 +128,10 @@ describe("a stream's events", () => {
         return { events: feed.take(), error: feed.error }
       }
       const whole = framed(bytes.length)
-      assert.isTrue(whole.events.some(({ type }) => type === "frame"))
+      const deltas = whole.events.flatMap((event) => (event.type === "frame" ? event.deltas : []))
+      assert.deepStrictEqual(deltas, read(protocol, [bytes]).events.filter(({ type }) => type !== "end"))
+      assert.isNotEmpty(deltas)
+      assert.isTrue(whole.events.every(({ type }) => type === "frame" || type === "end"))
       for (let at = 0; at < bytes.length; at++) assert.deepStrictEqual(framed(at), whole, `cut at ${at}`)
     })
   }

@@ -606,7 +606,7 @@ describe("a stream", () => {
   ] as const
   for (const [event, data, content] of frames) {
     it(`of the provider's has ${content ? "" : "no "}content in ${event} ${data}`, () => {
-      assert.strictEqual(hasContent({ type: "frame", protocol: "anthropic-messages", data, ...(event === undefined ? {} : { event }) }), content)
+      assert.strictEqual(hasContent({ type: "frame", protocol: "anthropic-messages", data, deltas: [], ...(event === undefined ? {} : { event }) }), content)
     })
   }
 })

@@ -89,10 +89,10 @@ describe("OpenAI's chat completions as a door", () => {
 
   it("sees content in fields that it does not know, and none in an opening", () => {
     const holds = (delta: object) =>
-      openAiChat.hasContent({ type: "frame", protocol: "openai-chat", data: JSON.stringify({ choices: [{ index: 0, delta }] }) })
+      openAiChat.hasContent({ type: "frame", protocol: "openai-chat", data: JSON.stringify({ choices: [{ index: 0, delta }] }), deltas: [] })
     assert.isFalse(holds({ role: "assistant", content: "", refusal: null, tool_calls: [] }))
     assert.isTrue(holds({ hologram: { x: 1 } }))
     assert.isTrue(holds({ content: "x" }))
-    assert.isFalse(openAiChat.hasContent({ type: "frame", protocol: "openai-chat", data: "no JSON" }))
+    assert.isFalse(openAiChat.hasContent({ type: "frame", protocol: "openai-chat", data: "no JSON", deltas: [] }))
   })
 })

@@ -271,7 +271,7 @@ describe("OpenAI's Responses API as a door", () => {
 
   it("an event of the provider's own has content by its name, or by its data where it has none", () => {
     const holds = (type: string, event?: string) =>
-      door.hasContent({ type: "frame", protocol: door.protocol, data: JSON.stringify({ type, sequence_number: 1 }), ...(event === undefined ? {} : { event }) })
+      door.hasContent({ type: "frame", protocol: door.protocol, data: JSON.stringify({ type, sequence_number: 1 }), deltas: [], ...(event === undefined ? {} : { event }) })
     for (const name of ["response.created", "response.output_item.added", "response.failed"]) assert.deepStrictEqual([holds(name, name), holds(name)], [false, false])
     for (const name of ["response.output_text.delta", "response.completed", "response.new_kind.delta"]) assert.deepStrictEqual([holds(name, name), holds(name)], [true, true])
   })
@@ -298,7 +298,7 @@ describe("OpenAI's Responses API as a door", () => {
     const encoder = door.encoder(facts, {})
     const created = { type: "response.created", sequence_number: 0, response: { id: "resp_up", status: "in_progress", output: [] } }
     const delta = { type: "response.output_text.delta", sequence_number: 4, delta: "Hi" }
-    for (const event of [created, delta]) encoder.passed?.({ type: "frame", protocol: door.protocol, event: event.type, data: JSON.stringify(event) })
+    for (const event of [created, delta]) encoder.passed?.({ type: "frame", protocol: door.protocol, event: event.type, data: JSON.stringify(event), deltas: [] })
     const events = parsed(encoder.fail({ status: 502, type: "upstream_error", code: "upstream_reset", retryable: true, message: "gone" }))
     assert.deepStrictEqual(events.map(({ sequence_number, type }) => [type, sequence_number]), [["response.failed", 5]])
     assert.deepStrictEqual(events[0]?.response, {
