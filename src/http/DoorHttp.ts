@@ -17,7 +17,7 @@ import { Settings } from "../Settings.ts"
 import { addHeaders } from "./AnswerHeaders.ts"
 import { readJson, tooLarge } from "./BodyLimit.ts"
 import type { AnswerFacts, Door, Json } from "./Door.ts"
-import * as DoorStream from "./DoorStream.ts"
+import { DoorStream } from "./DoorStream.ts"
 import { Drain } from "./Drain.ts"
 import * as ErrorEnvelope from "./ErrorEnvelope.ts"
 import * as EventStream from "./EventStream.ts"
@@ -60,13 +60,13 @@ export const make = Effect.gen(function*() {
     }
   ): Effect.Effect<Response, RequestError, Scope.Scope> =>
     Effect.suspend(() => {
-      const told = DoorStream.make({ door, facts, body, model: facts.model, events })
+      const told = new DoorStream({ door, facts, body, model: facts.model, events })
       let begun = false
       return EventStream.respond({
         request,
         heartbeatMs,
         stallMs: streamIdleTimeoutMs,
-        headers: told.headers,
+        headers: () => told.headers(),
         produce: (emit) => {
           const send = (emissions: ReadonlyArray<EventStream.Emission>) => {
             if (emissions.length === 0) return Effect.void

@@ -9,16 +9,6 @@ import type { AnswerFacts, Door, Json, StreamEncoder } from "./Door.ts"
 import type { Failure } from "./ErrorEnvelope.ts"
 import type { Emission } from "./EventStream.ts"
 
-export interface DoorStream {
-  /** What to send now. */
-  readonly event: (event: RunEvent) => ReadonlyArray<Emission>
-  readonly end: (result: RunResult) => ReadonlyArray<Emission>
-  /** Once something was sent: a stream that failed before that is answered by an HTTP status. */
-  readonly fail: (failure: Failure) => ReadonlyArray<Emission>
-  /** What is known of the run by now, for the headers. */
-  readonly headers: () => { readonly [name: string]: string }
-}
-
 export interface StreamOptions {
   readonly door: Door
   readonly facts: Omit<AnswerFacts, "model">
@@ -54,81 +44,100 @@ const commentOf = (event: RunEvent): ReadonlyArray<Emission> => {
   }
 }
 
-export const make = ({ body, door, events, facts, model: requested }: StreamOptions): DoorStream => {
-  let encoder: StreamEncoder | undefined
-  let call: Extract<RunEvent, { type: "call.started" }> | undefined
-  let calls = 0
+export class DoorStream {
+  private readonly door: Door
+  private readonly options: StreamOptions
+  private encoder: StreamEncoder | undefined
+  private call: Extract<RunEvent, { type: "call.started" }> | undefined
+  private calls = 0
   /** The provider's own events are the client's. */
-  let native = false
-  let begun = false
-  let held: Array<Emission> = []
+  private native = false
+  private begun = false
+  private held: Array<Emission> = []
 
-  const encoding = (): StreamEncoder => encoder ??= door.encoder({
-    ...facts,
-    model: call?.model ?? requested,
-    ...(call === undefined ? {} : { promptTokens: call.estimatedPromptTokens })
-  }, body)
-
-  const send = (emissions: ReadonlyArray<Emission>): ReadonlyArray<Emission> => {
-    if (emissions.length === 0) return none
-    begun = true
-    const all = held.length === 0 ? emissions : [...held, ...emissions]
-    held = []
-    return all
+  constructor(options: StreamOptions) {
+    this.door = options.door
+    this.options = options
   }
 
-  const hold = (emissions: ReadonlyArray<Emission>): ReadonlyArray<Emission> => {
-    if (begun) return emissions
-    held.push(...emissions)
+  /** What to send now. */
+  event(event: RunEvent): ReadonlyArray<Emission> {
+    switch (event.type) {
+      case "call.started": {
+        this.call = event
+        this.calls++
+        this.native = false
+        if (!this.begun) {
+          this.encoder = undefined
+          this.held = this.held.filter((emission) => "comment" in emission)
+        }
+        return this.options.events ? this.hold(commentOf(event)) : none
+      }
+      case "step.frame":
+        return this.pass(event.frame, event.content)
+      case "step.delta":
+        if (event.final) return this.send(this.encoding().delta(event.delta))
+        return this.options.events ? this.aside(event) : none
+      case "step.started":
+      case "step.completed":
+        if (!this.options.events) return none
+        return this.begun ? this.aside(event) : this.hold(commentOf(event))
+    }
+  }
+
+  end(result: RunResult): ReadonlyArray<Emission> {
+    const completed = { mode: result.mode, attempts: result.attempts.length, cost_usd: formatUsd(result.cost) }
+    return [
+      ...(this.options.events ? this.send([comment("run.completed", completed)]) : none),
+      ...this.send(this.native ? [...this.encoding().endPassed?.() ?? [], ...this.door.terminal] : this.encoding().end(result)),
+      ...this.held
+    ]
+  }
+
+  /** Once something was sent: a stream that failed before that is answered by an HTTP status. */
+  fail(failure: Failure): ReadonlyArray<Emission> {
+    return this.send(this.encoding().fail(failure))
+  }
+
+  /** What is known of the run by now, for the headers. */
+  headers(): { readonly [name: string]: string } {
+    return {
+      ...(this.call === undefined ? {} : { "x-tokenhub-model": this.call.model, "x-tokenhub-provider": this.call.provider }),
+      "x-tokenhub-attempts": String(this.calls)
+    }
+  }
+
+  private encoding(): StreamEncoder {
+    return this.encoder ??= this.door.encoder({
+      ...this.options.facts,
+      model: this.call?.model ?? this.options.model,
+      ...(this.call === undefined ? {} : { promptTokens: this.call.estimatedPromptTokens })
+    }, this.options.body)
+  }
+
+  private send(emissions: ReadonlyArray<Emission>): ReadonlyArray<Emission> {
+    if (emissions.length === 0) return none
+    this.begun = true
+    if (this.held.length === 0) return emissions
+    return [...this.held.splice(0), ...emissions]
+  }
+
+  private hold(emissions: ReadonlyArray<Emission>): ReadonlyArray<Emission> {
+    if (this.begun) return emissions
+    this.held.push(...emissions)
     return none
   }
 
-  const pass = (frame: Frame, content: boolean): ReadonlyArray<Emission> => {
-    native = true
-    if (frame.deltas.length === 0 && door.unasked?.(frame, body) === true) return none
-    encoding().passed?.(frame)
-    return content ? send([frame]) : hold([frame])
+  private pass(frame: Frame, content: boolean): ReadonlyArray<Emission> {
+    this.native = true
+    if (frame.deltas.length === 0 && this.door.unasked?.(frame, this.options.body) === true) return none
+    this.encoding().passed?.(frame)
+    return content ? this.send([frame]) : this.hold([frame])
   }
 
   /** A piece of a step that is not the answer: where the protocol has no place for it, a comment. */
-  const aside = (event: RunEvent): ReadonlyArray<Emission> => {
-    const told = encoding().step(event)
-    return send(told.length > 0 ? told : commentOf(event))
-  }
-
-  return {
-    event: (event) => {
-      switch (event.type) {
-        case "call.started": {
-          call = event
-          calls++
-          native = false
-          if (!begun) {
-            encoder = undefined
-            held = held.filter((emission) => "comment" in emission)
-          }
-          return events ? hold(commentOf(event)) : none
-        }
-        case "step.frame":
-          return pass(event.frame, event.content)
-        case "step.delta":
-          if (event.final) return send(encoding().delta(event.delta))
-          return events ? aside(event) : none
-        case "step.started":
-        case "step.completed":
-          if (!events) return none
-          return begun ? aside(event) : hold(commentOf(event))
-      }
-    },
-    end: (result) => [
-      ...(events ? send([comment("run.completed", { mode: result.mode, attempts: result.attempts.length, cost_usd: formatUsd(result.cost) })]) : none),
-      ...send(native ? [...encoding().endPassed?.() ?? [], ...door.terminal] : encoding().end(result)),
-      ...held
-    ],
-    fail: (failure) => send(encoding().fail(failure)),
-    headers: () => ({
-      ...(call === undefined ? {} : { "x-tokenhub-model": call.model, "x-tokenhub-provider": call.provider }),
-      "x-tokenhub-attempts": String(calls)
-    })
+  private aside(event: RunEvent): ReadonlyArray<Emission> {
+    const told = this.encoding().step(event)
+    return this.send(told.length > 0 ? told : commentOf(event))
   }
 }

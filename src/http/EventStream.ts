@@ -40,9 +40,12 @@ const lastChunk = "0\r\n\r\n"
 
 /** What one client is sent: what was pushed in a turn leaves in one write, and what the reader must take first waits for `drain`. */
 class Outlet {
-  /** There as long as no more may be pushed; done when there is room again. */
-  full: Deferred.Deferred<void> | undefined
   private readonly response: ServerResponse
+  private readonly recorder: Recorder | undefined
+  /** To be called at the first push; gone after it. */
+  private onBegun: (() => void) | undefined
+  /** There as long as no more may be emitted; done when there is room again. */
+  private full: Deferred.Deferred<void> | undefined
   private waiting = ""
   private waitingBytes = 0
   /** Since when the reader has taken nothing of what waits or is on its way. */
@@ -53,8 +56,10 @@ class Outlet {
   private chunked = false
   private state: "open" | "ending" | "ended" = "open"
 
-  constructor(response: ServerResponse) {
+  constructor(response: ServerResponse, recorder: Recorder | undefined, onBegun: () => void) {
     this.response = response
+    this.recorder = recorder
+    this.onBegun = onBegun
   }
 
   /** The head was written, and what waits may leave. `finish` is called once all of the answer did. */
@@ -66,6 +71,12 @@ class Outlet {
     this.flush()
   }
 
+  emit(emission: Emission): Effect.Effect<void> {
+    if (this.full !== undefined) return Effect.andThen(Deferred.await(this.full), Effect.suspend(() => this.emit(emission)))
+    this.push(encode(emission))
+    return Effect.void
+  }
+
   push(text: string): void {
     if (this.waiting === "") {
       if (!this.response.writableNeedDrain) this.waitsSince = performance.now()
@@ -74,6 +85,9 @@ class Outlet {
     this.waiting += text
     this.waitingBytes += Buffer.byteLength(text)
     if (this.waitingBytes >= mostWaiting) this.full ??= Deferred.makeUnsafe()
+    this.recorder?.add(Buffer.from(text))
+    this.onBegun?.()
+    this.onBegun = undefined
   }
 
   /** All was pushed. */
@@ -129,25 +143,14 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
   const { headers, heartbeatMs, produce, request, stallMs } = options
   const scope = yield* Effect.scope
   const recorder = yield* Recorder
-  // TokenHub's server speaks no HTTP/2.
-  const outlet = new Outlet(NodeHttpServerRequest.toServerResponse(request) as ServerResponse)
   const begun = Deferred.makeUnsafe<void, E>()
+  // TokenHub's server speaks no HTTP/2.
+  const response = NodeHttpServerRequest.toServerResponse(request) as ServerResponse
+  const outlet = new Outlet(response, recorder, () => Deferred.doneUnsafe(begun, Exit.void))
   /** All was emitted. */
   let ended = false
 
-  const push = (text: string) => {
-    outlet.push(text)
-    recorder?.add(Buffer.from(text))
-    Deferred.doneUnsafe(begun, Exit.void)
-  }
-
-  const emit = (emission: Emission): Effect.Effect<void> => {
-    if (outlet.full !== undefined) return Effect.andThen(Deferred.await(outlet.full), Effect.suspend(() => emit(emission)))
-    push(encode(emission))
-    return Effect.void
-  }
-
-  yield* produce(emit).pipe(
+  yield* produce((emission) => outlet.emit(emission)).pipe(
     Effect.flatMap((ending) => {
       ended = true
       Deferred.doneUnsafe(begun, Exit.void)
@@ -170,7 +173,7 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
 
   const written = Effect.callback<void>((resume) => {
     const beat = setInterval(() => {
-      if (!ended && outlet.isIdle()) push(heartbeat)
+      if (!ended && outlet.isIdle()) outlet.push(heartbeat)
     }, heartbeatMs)
     const watch = setInterval(() => outlet.cutWhenStalled(stallMs), Math.max(10, stallMs / 10))
     const stop = () => {

@@ -79,13 +79,13 @@ const noEmbeddings = (provider: string): ProviderError =>
 /** Hands every frame and delta of a stream on and gives the whole answer at the end. */
 const drain = (
   stream: (receive: Receive) => Effect.Effect<void, ProviderError>,
-  { onDelta, onFrame }: Receiver
+  receiver: Receiver
 ): Effect.Effect<Completion, ProviderError> =>
   Effect.suspend(() => {
     let completion: Completion | undefined
     const receive = (event: StreamEvent): Effect.Effect<void> => {
-      if (event.type === "frame") return onFrame(event)
-      if (event.type !== "end") return onDelta(event)
+      if (event.type === "frame") return receiver.onFrame(event)
+      if (event.type !== "end") return receiver.onDelta(event)
       completion = event.completion
       return Effect.void
     }

@@ -7,7 +7,7 @@ import { Ledger } from "../account/Ledger.ts"
 import type { Attempt, Outcome } from "../domain/Attempt.ts"
 import type { Drop, DropReason } from "../domain/Candidate.ts"
 import type { ModelCard } from "../domain/Catalog.ts"
-import type { ChatRequest, Delta } from "../domain/Chat.ts"
+import type { ChatRequest, Delta, Frame } from "../domain/Chat.ts"
 import { inOrder } from "../domain/Eager.ts"
 import type { EmbeddingRequest } from "../domain/Embedding.ts"
 import type { ModelName } from "../domain/Ids.ts"
@@ -164,7 +164,6 @@ export class Attempts extends Context.Service<Attempts, {
           run.keep(opened)
           state.running += reserved
           const { ask, need, promptTokens } = state.asking
-          const progress: Progress = { characters: 0, firstTokenMs: undefined }
           const tell = Hedging.telling(state.call.sink, lane, {
             model,
             promptTokens: need.promptTokens,
@@ -173,22 +172,9 @@ export class Attempts extends Context.Service<Attempts, {
               state.model = model
             }
           })
-          const count = (delta: Delta) => {
-            progress.firstTokenMs ??= monotonicMs() - began
-            progress.characters += lengthOf(delta)
-          }
-          const receiver: Receiver = {
-            onDelta: (delta) => {
-              count(delta)
-              return tell.delta(delta)
-            },
-            onFrame: (frame) => {
-              for (const delta of frame.deltas) count(delta)
-              return tell.frame(frame)
-            }
-          }
+          const progress = new Progress(tell, () => monotonicMs() - began)
           // Whoever is told may be a client that reads slowly: that too ends with the call.
-          const asked = Effect.flatMapEager(inOrder(() => tell.left, () => lane.left), () => ask(ready, model, receiver))
+          const asked = Effect.flatMapEager(inOrder(() => tell.left(), () => lane.left), () => ask(ready, model, progress))
           return Effect.flatMap(Effect.exit(restore(asked)), (exit) => {
             state.running -= reserved
             const settled = settledAttempt(opened, exit, model, promptTokens, progress, monotonicMs() - began)
@@ -440,9 +426,32 @@ const overspent = (run: RunRecord, { call: { maxCost }, running }: State<unknown
   })
 }
 
-interface Progress {
-  characters: number
+/** What a call has brought, counted on its way to the client. */
+class Progress implements Receiver {
+  characters = 0
   firstTokenMs: number | undefined
+  private readonly tell: Hedging.Telling
+  private readonly elapsedMs: () => number
+
+  constructor(tell: Hedging.Telling, elapsedMs: () => number) {
+    this.tell = tell
+    this.elapsedMs = elapsedMs
+  }
+
+  onDelta(delta: Delta): Effect.Effect<void> {
+    this.count(delta)
+    return this.tell.delta(delta)
+  }
+
+  onFrame(frame: Frame): Effect.Effect<void> {
+    for (const delta of frame.deltas) this.count(delta)
+    return this.tell.frame(frame)
+  }
+
+  private count(delta: Delta): void {
+    this.firstTokenMs ??= this.elapsedMs()
+    this.characters += lengthOf(delta)
+  }
 }
 
 const lengthOf = (delta: Delta): number => (delta.type === "tool_call" ? delta.arguments.length : delta.text.length)

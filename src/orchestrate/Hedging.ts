@@ -108,7 +108,7 @@ export interface Sink {
 
 /** What one call tells its client; before it is the answer no more than that it left. */
 export interface Telling {
-  readonly left: Effect.Effect<void>
+  readonly left: () => Effect.Effect<void>
   readonly frame: (frame: Frame) => Effect.Effect<void>
   readonly delta: (delta: Delta) => Effect.Effect<void>
   /** The whole answer is there; true where it is this call's. Done when called, where the client has heard of all that came. */
@@ -117,55 +117,81 @@ export interface Telling {
 
 /** Nobody is told before the whole answer is there. */
 const untold = (lane: Lane): Telling => ({
-  left: Effect.void,
+  left: () => Effect.void,
   frame: () => Effect.void,
   delta: () => Effect.void,
   whole: () => Effect.succeed(lane.win())
 })
 
-/** `onShown`: the client is about to see a piece of this call's answer. */
-export const telling = (
-  sink: Sink | undefined,
-  lane: Lane,
-  call: { readonly model: ModelCard; readonly promptTokens: number; readonly onShown: () => void }
-): Telling => {
-  if (sink === undefined) return untold(lane)
-  const held: Array<Frame> = []
-  let announced = false
-  let shown = false
+interface ToldCall {
+  readonly model: ModelCard
+  readonly promptTokens: number
+  /** The client is about to see a piece of this call's answer. */
+  readonly onShown: () => void
+}
 
-  const announce = Effect.suspend(() => {
-    if (announced) return Effect.void
-    announced = true
-    return sink.onCall(call.model, call.promptTokens)
-  })
-  const catchUp = Effect.andThen(announce, Effect.suspend(() => Effect.forEach(held.splice(0), (frame) => sink.onFrame(frame, false), { discard: true })))
-  /** Nothing stands before what comes next. */
-  const settled = () => announced && held.length === 0
-  const show = () => {
-    shown = true
-    call.onShown()
+export const telling = (sink: Sink | undefined, lane: Lane, call: ToldCall): Telling => (sink === undefined ? untold(lane) : new Told(sink, lane, call))
+
+class Told implements Telling {
+  private readonly sink: Sink
+  private readonly lane: Lane
+  private readonly call: ToldCall
+  private announced = false
+  private shown = false
+  private held: Array<Frame> = []
+
+  constructor(sink: Sink, lane: Lane, call: ToldCall) {
+    this.sink = sink
+    this.lane = lane
+    this.call = call
   }
 
-  return {
-    left: lane.leads ? announce : Effect.void,
-    frame: (frame) => {
-      const content = shown || frame.deltas.length > 0 || sink.hasContent(frame)
-      if (content ? !lane.win() : !lane.won()) {
-        held.push(frame)
-        return Effect.void
-      }
-      if (content && !shown) show()
-      return settled() ? sink.onFrame(frame, shown) : Effect.andThen(catchUp, Effect.suspend(() => sink.onFrame(frame, shown)))
-    },
-    delta: (delta) => {
-      if (!lane.win()) return Effect.void
-      if (!shown) show()
-      return settled() ? sink.onDelta(delta) : Effect.andThen(catchUp, Effect.suspend(() => sink.onDelta(delta)))
-    },
-    whole: () => {
-      const won = lane.win()
-      return won && !settled() ? Effect.as(catchUp, true) : Effect.succeed(won)
+  left(): Effect.Effect<void> {
+    return this.lane.leads ? this.announce() : Effect.void
+  }
+
+  frame(frame: Frame): Effect.Effect<void> {
+    const content = this.shown || frame.deltas.length > 0 || this.sink.hasContent(frame)
+    if (content ? !this.lane.win() : !this.lane.won()) {
+      this.held.push(frame)
+      return Effect.void
     }
+    if (content) this.show()
+    return this.settled ? this.sink.onFrame(frame, this.shown) : Effect.andThen(this.catchUp(), Effect.suspend(() => this.sink.onFrame(frame, this.shown)))
+  }
+
+  delta(delta: Delta): Effect.Effect<void> {
+    if (!this.lane.win()) return Effect.void
+    this.show()
+    return this.settled ? this.sink.onDelta(delta) : Effect.andThen(this.catchUp(), Effect.suspend(() => this.sink.onDelta(delta)))
+  }
+
+  whole(): Effect.Effect<boolean> {
+    const won = this.lane.win()
+    return won && !this.settled ? Effect.as(this.catchUp(), true) : Effect.succeed(won)
+  }
+
+  /** Nothing stands before what comes next. */
+  private get settled(): boolean {
+    return this.announced && this.held.length === 0
+  }
+
+  private show(): void {
+    if (this.shown) return
+    this.shown = true
+    this.call.onShown()
+  }
+
+  private announce(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      if (this.announced) return Effect.void
+      this.announced = true
+      return this.sink.onCall(this.call.model, this.call.promptTokens)
+    })
+  }
+
+  private catchUp(): Effect.Effect<void> {
+    const held = Effect.suspend(() => Effect.forEach(this.held.splice(0), (frame) => this.sink.onFrame(frame, false), { discard: true }))
+    return Effect.andThen(this.announce(), held)
   }
 }

@@ -45,26 +45,11 @@ export class Orchestrator extends Context.Service<Orchestrator, {
             })
           )
         }
-        let shown = false
-
-        /** Where a step's stream goes; undefined: the client wants the whole answer at once. */
-        const sinkOf = (step: string, final: boolean): Sink | undefined =>
-          emit && {
-            onCall: ({ name, provider }: ModelCard, estimatedPromptTokens: number) =>
-              emit({ type: "call.started", step, model: name, provider, estimatedPromptTokens }),
-            hasContent: request.hasContent ?? (() => false),
-            onFrame: (frame: Frame, content: boolean) => {
-              shown ||= final && content
-              return emit({ type: "step.frame", step, frame, content })
-            },
-            onDelta: (delta: Delta) => {
-              shown ||= final
-              return emit({ type: "step.delta", step, delta, final })
-            }
-          }
+        const finals: Array<StepSink> = []
 
         const callIn = (record: RunRecord) => ({ final, insteadOf, model, request: chat, step }: RoleCall): Effect.Effect<CallResult, RequestError> => {
-          const sink = sinkOf(step, final)
+          const sink = emit && new StepSink(step, final, emit, request.hasContent)
+          if (sink !== undefined && final) finals.push(sink)
           const answered = attempts.run(record, {
             step,
             request: chat,
@@ -94,7 +79,7 @@ export class Orchestrator extends Context.Service<Orchestrator, {
           model: request.model,
           options: request.options,
           call: callIn(record),
-          shown: () => shown,
+          shown: () => finals.some((sink) => sink.shown),
           present
         })
 
@@ -113,6 +98,37 @@ export class Orchestrator extends Context.Service<Orchestrator, {
       return Orchestrator.of({ run, embed })
     })
   )
+}
+
+/** Where a step's stream goes. */
+class StepSink implements Sink {
+  /** The client has seen a piece of the answer. */
+  shown = false
+  readonly hasContent: (frame: Frame) => boolean
+  private readonly step: string
+  private readonly final: boolean
+  private readonly emit: EventSink
+
+  constructor(step: string, final: boolean, emit: EventSink, hasContent: ((frame: Frame) => boolean) | undefined) {
+    this.step = step
+    this.final = final
+    this.emit = emit
+    this.hasContent = hasContent ?? (() => false)
+  }
+
+  onCall({ name, provider }: ModelCard, estimatedPromptTokens: number): Effect.Effect<void> {
+    return this.emit({ type: "call.started", step: this.step, model: name, provider, estimatedPromptTokens })
+  }
+
+  onFrame(frame: Frame, content: boolean): Effect.Effect<void> {
+    if (content) this.shown = true
+    return this.emit({ type: "step.frame", step: this.step, frame, content })
+  }
+
+  onDelta(delta: Delta): Effect.Effect<void> {
+    this.shown = true
+    return this.emit({ type: "step.delta", step: this.step, delta, final: this.final })
+  }
 }
 
 const withoutNative = ({ native: _, ...chat }: ChatRequest): ChatRequest => chat

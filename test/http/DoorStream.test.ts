@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import type { Delta } from "../../src/domain/Chat.ts"
 import { makeRequestId, ModelName, ProviderName } from "../../src/domain/Ids.ts"
 import { anthropicMessages } from "../../src/http/anthropic/AnthropicMessagesWire.ts"
-import * as DoorStream from "../../src/http/DoorStream.ts"
+import { DoorStream } from "../../src/http/DoorStream.ts"
 import type { Emission } from "../../src/http/EventStream.ts"
 import { internal } from "../../src/http/ErrorEnvelope.ts"
 import { openAiChat } from "../../src/http/openai/OpenAiChatWire.ts"
@@ -40,7 +40,7 @@ const result: RunResult = {
 const delta = (piece: Delta, final = true): RunEvent => ({ type: "step.delta", step: final ? "answer" : "plan", delta: piece, final })
 
 const make = (events = false) =>
-  DoorStream.make({ door: openAiChat, facts: { requestId: "req_1", created: 1 }, body: {}, model: "auto", events })
+  new DoorStream({ door: openAiChat, facts: { requestId: "req_1", created: 1 }, body: {}, model: "auto", events })
 
 const dataOf = (emissions: ReadonlyArray<Emission>) =>
   emissions.map((emission) => ("comment" in emission ? emission.comment.split(" ")[0] : JSON.parse(emission.data)))
@@ -65,7 +65,7 @@ describe("the stream of a door", () => {
       content: true
     })
     const ending = (...types: ReadonlyArray<string>) => {
-      const stream = DoorStream.make({ door: anthropicMessages, facts: { requestId: "req_1", created: 1 }, body: {}, model: "auto", events: false })
+      const stream = new DoorStream({ door: anthropicMessages, facts: { requestId: "req_1", created: 1 }, body: {}, model: "auto", events: false })
       stream.event(call("a"))
       for (const type of types) stream.event(wire(type))
       return dataOf(stream.end(result))

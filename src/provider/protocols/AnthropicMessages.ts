@@ -16,7 +16,7 @@ import { effortOut, thinkingOut } from "./AnthropicThinking.ts"
 import type { ClaudeModel } from "./ClaudeModel.ts"
 import { claudeModel } from "./ClaudeModel.ts"
 import { closed } from "./ClosedSchema.ts"
-import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
+import { Collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import type { Json } from "./Json.ts"
 import { isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
 import type { Protocol } from "./Protocol.ts"
@@ -221,7 +221,7 @@ const answerIn = (call: ProviderCall, body: unknown) => {
   if (!Array.isArray(message["content"])) {
     return isJson(message["error"]) ? ofEvent(errors, body) : answered("malformed_response", "The provider's answer has no content blocks")
   }
-  const parts = collector()
+  const parts = new Collector()
   let tools = 0
   for (const block of listOf(message["content"])) {
     const delta = blockIn(block, tools)
@@ -265,7 +265,7 @@ const isEmpty = (delta: Delta): boolean =>
     : delta.type === "reasoning" && delta.text === "" && delta.signature === undefined && delta.redacted === undefined
 
 const reader = (call: ProviderCall) => (): StreamReader => {
-  const parts = collector()
+  const parts = new Collector()
   const tools = new Map<unknown, OpenTool>()
   let message: Json = {}
   let usage: Json = {}

@@ -8,37 +8,34 @@ import type { ProviderCall } from "../ProviderAdapter.ts"
 type Mutable<T> = { -readonly [K in keyof T]: T[K] }
 type Building = Part extends infer P ? (P extends Part ? Mutable<P> : never) : never
 
-export interface Collector {
-  readonly push: (delta: Delta) => void
-  readonly parts: () => ReadonlyArray<Part>
-}
-
 /** Joins neighbouring deltas of one kind; a signature closes the thought that it signs. */
-export const collector = (): Collector => {
-  const parts: Array<Building> = []
-  const calls = new Map<number, Extract<Building, { type: "tool_call" }>>()
-  const push = (delta: Delta): void => {
-    const last = parts.at(-1)
+export class Collector {
+  private readonly built: Array<Building> = []
+  /** By index; there once there is any. */
+  private calls: Map<number, Extract<Building, { type: "tool_call" }>> | undefined
+
+  push(delta: Delta): void {
+    const last = this.built.at(-1)
     switch (delta.type) {
       case "text":
       case "refusal":
         if (last?.type === delta.type) last.text += delta.text
-        else if (delta.text !== "") parts.push({ type: delta.type, text: delta.text })
+        else if (delta.text !== "") this.built.push({ type: delta.type, text: delta.text })
         return
       case "reasoning": {
         const unsigned = last?.type === "reasoning" && last.signature === undefined && last.redacted === undefined
         if (unsigned && delta.redacted === undefined) last.text += delta.text
-        else parts.push({ type: "reasoning", text: delta.text, ...(delta.redacted === undefined ? {} : { redacted: delta.redacted }) })
-        const current = parts.at(-1)
+        else this.built.push({ type: "reasoning", text: delta.text, ...(delta.redacted === undefined ? {} : { redacted: delta.redacted }) })
+        const current = this.built.at(-1)
         if (delta.signature !== undefined && current?.type === "reasoning") current.signature = delta.signature
         return
       }
       case "tool_call": {
-        const call = calls.get(delta.index)
+        const call = this.calls?.get(delta.index)
         if (call === undefined) {
           const made = { type: "tool_call" as const, id: delta.id ?? "", name: delta.name ?? "", arguments: delta.arguments }
-          calls.set(delta.index, made)
-          parts.push(made)
+          this.calls = (this.calls ?? new Map()).set(delta.index, made)
+          this.built.push(made)
           return
         }
         call.id ||= delta.id ?? ""
@@ -47,7 +44,10 @@ export const collector = (): Collector => {
       }
     }
   }
-  return { push, parts: () => parts }
+
+  parts(): ReadonlyArray<Part> {
+    return this.built
+  }
 }
 
 /** A rough count of what was generated: four characters a token. */

@@ -10,8 +10,7 @@ import type { ProviderCall } from "../ProviderAdapter.ts"
 import type { StreamReader } from "../ServerEvents.ts"
 import type { Feature } from "./Abilities.ts"
 import { budgetOf } from "./Abilities.ts"
-import type { Collector } from "./Collector.ts"
-import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
+import { Collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import type { Json } from "./Json.ts"
 import { argumentsObject, codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
 import type { Protocol } from "./Protocol.ts"
@@ -312,7 +311,7 @@ const answerIn = (call: ProviderCall, body: unknown) => {
   }
   const id = stringOf(answer["responseId"])
   const choices = candidates.map((candidate) => {
-    const parts = collector()
+    const parts = new Collector()
     for (const delta of deltasIn(candidate, id ?? crypto.randomUUID(), { count: 0 })) parts.push(delta)
     return choiceOf(parts.parts(), imagesIn(candidate), stringOf(candidate["finishReason"]) ?? "STOP")
   })
@@ -346,7 +345,7 @@ const reader = (call: ProviderCall) => (): StreamReader => {
   let promptBlocked = false
 
   const openCandidate = (index: number): OpenCandidate => {
-    const fresh = { parts: collector(), images: [], calls: { count: 0 }, finish: undefined, logprobs: undefined }
+    const fresh = { parts: new Collector(), images: [], calls: { count: 0 }, finish: undefined, logprobs: undefined }
     const open = candidates.get(index) ?? fresh
     candidates.set(index, open)
     return open

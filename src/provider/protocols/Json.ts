@@ -4,9 +4,11 @@ export type Json = { readonly [key: string]: unknown }
 
 export const isJson = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
 
-export const objectOf = (value: unknown): Json => (isJson(value) ? value : {})
+export const objectOf = (value: unknown): Json => (isJson(value) ? value : nothing)
 
-export const listOf = (value: unknown): ReadonlyArray<Json> => (Array.isArray(value) ? value.filter(isJson) : none)
+const nothing: Json = {}
+
+export const listOf = (value: unknown): ReadonlyArray<Json> => (!Array.isArray(value) ? none : value.every(isJson) ? value : value.filter(isJson))
 
 const none: ReadonlyArray<Json> = []
 

@@ -7,11 +7,10 @@ import type { ReportedUsage } from "../../domain/Usage.ts"
 import type { ErrorDialect, Pattern } from "../Faults.ts"
 import { answered, ofEvent } from "../Faults.ts"
 import type { ProviderCall } from "../ProviderAdapter.ts"
-import type { StreamReader } from "../ServerEvents.ts"
+import type { ServerEvent, StreamReader } from "../ServerEvents.ts"
 import { effortOf } from "./Abilities.ts"
 import { fits } from "./CallId.ts"
-import type { Collector } from "./Collector.ts"
-import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
+import { Collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
 import { codeOf, isJson, listOf, numberOf, objectOf, present, stringOf } from "./Json.ts"
@@ -163,7 +162,7 @@ const argumentsIn = (value: unknown): string => (typeof value === "string" ? val
 
 const choiceIn = (call: ProviderCall) => (choice: Json): Choice => {
   const message = objectOf(choice["message"])
-  const parts = collector()
+  const parts = new Collector()
   for (const delta of textsIn(message)) parts.push(delta)
   for (const [index, item] of listOf(message["tool_calls"]).entries()) {
     const made = objectOf(item["function"])
@@ -221,13 +220,14 @@ const answerIn = (call: ProviderCall, body: unknown) => {
 
 // --- stream in
 
-interface OpenChoice {
-  readonly parts: Collector
+/** One choice of a stream, so far. */
+class OpenChoice {
+  readonly parts = new Collector()
   finish: string | undefined
-  stop: { readonly stopSequence?: string }
-  readonly logprobs: { content: Array<unknown>; refusal: Array<unknown> }
+  stop: { readonly stopSequence?: string } | undefined
+  logprobs: { readonly content: Array<unknown>; readonly refusal: Array<unknown> } | undefined
   /** Ids of the tool calls, by index. */
-  readonly callIds: Array<string>
+  readonly callIds: Array<string> = []
 }
 
 const listAt = (value: unknown, field: string): ReadonlyArray<unknown> => {
@@ -260,70 +260,75 @@ const toolDeltaIn = ({ callIds }: OpenChoice, call: Json): Delta => {
   }
 }
 
-const reader = (call: ProviderCall) => (): StreamReader => {
-  const choices = new Map<number, OpenChoice>()
-  let usage: unknown
-  let id: string | undefined
-  let model: string | undefined
+class ChatReader implements StreamReader {
+  private readonly call: ProviderCall
+  private readonly choices = new Map<number, OpenChoice>()
+  private usage: unknown
+  private id: string | undefined
+  private model: string | undefined
 
-  const openChoice = (index: number): OpenChoice => {
-    const open = choices.get(index)
-    if (open !== undefined) return open
-    const fresh = { parts: collector(), finish: undefined, stop: {}, logprobs: { content: [], refusal: [] }, callIds: [] }
-    choices.set(index, fresh)
-    return fresh
+  constructor(call: ProviderCall) {
+    this.call = call
+  }
+
+  event({ data, event }: ServerEvent): ReadonlyArray<Delta> | ProviderError {
+    const chunk = objectOf(data)
+    if (isJson(chunk["error"]) || stringOf(chunk["error"]) !== undefined || event === "error") return ofEvent(errors, data)
+    this.id ??= stringOf(chunk["id"])
+    this.model ??= stringOf(chunk["model"])
+    const usage = isJson(chunk["usage"]) ? chunk["usage"] : objectOf(chunk["x_groq"])["usage"]
+    if (isJson(usage)) this.usage = usage
+    const told = listOf(chunk["choices"])
+    const [only] = told
+    // Nearly every chunk has one: flatMap would cost as much as all else that is done with it once it is parsed.
+    return only !== undefined && told.length === 1 ? this.deltasOf(only) : told.flatMap((choice) => this.deltasOf(choice))
+  }
+
+  end(marked: boolean) {
+    const first = this.choices.get(0)
+    if (!marked && first?.finish === undefined) return interrupted()
+    const logprobs = first?.logprobs
+    return endOf(this.call, {
+      upstreamModel: this.model,
+      upstreamId: this.id,
+      choices: [...this.choices].toSorted(([a], [b]) => a - b).map(([, choice]) => closed(choice)),
+      usage: usageIn(this.usage),
+      logprobs: logprobs === undefined || logprobs.content.length + logprobs.refusal.length === 0
+        ? undefined
+        : { content: logprobs.content, refusal: logprobs.refusal.length === 0 ? null : logprobs.refusal }
+    })
   }
 
   /** Deltas of the first choice are handed on; the others wait for the end. */
-  const choiceDeltas = (choice: Json): ReadonlyArray<Delta> => {
+  private deltasOf(choice: Json): ReadonlyArray<Delta> {
     const index = numberOf(choice["index"]) ?? 0
-    const open = openChoice(index)
+    const open = this.openChoice(index)
     const delta = objectOf(choice["delta"] ?? choice["message"])
     const deltas = textsIn(delta)
     for (const item of listOf(delta["tool_calls"])) deltas.push(toolDeltaIn(open, item))
     for (const item of deltas) open.parts.push(item)
-    if ("logprobs" in choice) {
+    if (isJson(choice["logprobs"])) {
+      open.logprobs ??= { content: [], refusal: [] }
       open.logprobs.content.push(...listAt(choice["logprobs"], "content"))
       open.logprobs.refusal.push(...listAt(choice["logprobs"], "refusal"))
     }
     open.finish = stringOf(choice["finish_reason"]) ?? open.finish
-    if ("stop_reason" in choice) open.stop = stoppedBy(call, choice)
+    if ("stop_reason" in choice) open.stop = stoppedBy(this.call, choice)
     return index === 0 ? deltas : []
   }
 
-  const closed = ({ finish, parts, stop }: OpenChoice): Choice => {
-    const content = parts.parts()
-    return { content, finishReason: finishOf(reasonIn(finish ?? "stop"), content), ...stop }
+  private openChoice(index: number): OpenChoice {
+    const open = this.choices.get(index)
+    if (open !== undefined) return open
+    const fresh = new OpenChoice()
+    this.choices.set(index, fresh)
+    return fresh
   }
+}
 
-  return {
-    event: ({ data, event }) => {
-      const chunk = objectOf(data)
-      if (isJson(chunk["error"]) || stringOf(chunk["error"]) !== undefined || event === "error") return ofEvent(errors, data)
-      id ??= stringOf(chunk["id"])
-      model ??= stringOf(chunk["model"])
-      usage = [chunk["usage"], objectOf(chunk["x_groq"])["usage"]].find(isJson) ?? usage
-      const told = listOf(chunk["choices"])
-      const [only] = told
-      // Nearly every chunk has one: flatMap would cost as much as all else that is done with it once it is parsed.
-      return only !== undefined && told.length === 1 ? choiceDeltas(only) : told.flatMap(choiceDeltas)
-    },
-    end: (marked) => {
-      const first = choices.get(0)
-      if (!marked && first?.finish === undefined) return interrupted()
-      const sorted = [...choices].toSorted(([a], [b]) => a - b).map(([, choice]) => choice)
-      const logprobs = first?.logprobs
-      return endOf(call, {
-        upstreamModel: model,
-        upstreamId: id,
-        choices: sorted.map(closed),
-        usage: usageIn(usage),
-        logprobs: logprobs === undefined || logprobs.content.length + logprobs.refusal.length === 0
-          ? undefined
-          : { content: logprobs.content, refusal: logprobs.refusal.length === 0 ? null : logprobs.refusal }
-      })
-    }
-  }
+const closed = ({ finish, parts, stop }: OpenChoice): Choice => {
+  const content = parts.parts()
+  return { content, finishReason: finishOf(reasonIn(finish ?? "stop"), content), ...stop }
 }
 
 // --- errors in
@@ -397,6 +402,6 @@ export const openAiChat = (vendor: string, quirks: Quirks): Protocol => ({
   request: (call, stream, native) => ({ path: "/chat/completions", body: native ?? bodyOut(call, quirks, stream), apiKey: call.apiKey, errors }),
   rewrite: rewrite(quirks),
   answerIn,
-  reader,
+  reader: (call) => () => new ChatReader(call),
   models: models(quirks, vendor)
 })

@@ -23,7 +23,7 @@ import type { Feature } from "./Abilities.ts"
 import { effortOf } from "./Abilities.ts"
 import { callId } from "./CallId.ts"
 import type { Answer } from "./Collector.ts"
-import { collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
+import { Collector, completionOf, endOf, finishOf, interrupted } from "./Collector.ts"
 import { endUser } from "./EndUser.ts"
 import type { Json } from "./Json.ts"
 import { isJson, listOf, objectOf, present, stringOf } from "./Json.ts"
@@ -304,7 +304,7 @@ const answerIn = (call: ProviderCall, body: unknown) => {
   if (response["status"] !== "completed" && response["status"] !== "incomplete") {
     return answered("malformed_response", "The provider's answer does not say that it is complete")
   }
-  const parts = collector()
+  const parts = new Collector()
   let tools = 0
   for (const item of listOf(response["output"])) {
     for (const delta of itemIn(item, tools)) parts.push(delta)
@@ -323,7 +323,7 @@ interface OpenItem {
 }
 
 const reader = (call: ProviderCall) => (): StreamReader => {
-  const parts = collector()
+  const parts = new Collector()
   const items = new Map<unknown, OpenItem>()
   let tools = 0
   let response: Json = {}

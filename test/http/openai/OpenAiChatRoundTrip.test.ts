@@ -7,7 +7,7 @@ import type { AnswerFacts, Json } from "../../../src/http/Door.ts"
 import { openAiChat as door } from "../../../src/http/openai/OpenAiChatWire.ts"
 import type { RunResult } from "../../../src/orchestrate/Run.ts"
 import { anthropicMessages } from "../../../src/provider/protocols/AnthropicMessages.ts"
-import { collector } from "../../../src/provider/protocols/Collector.ts"
+import { Collector } from "../../../src/provider/protocols/Collector.ts"
 import { gemini } from "../../../src/provider/protocols/Gemini.ts"
 import { openAiChat } from "../../../src/provider/protocols/OpenAiChat.ts"
 import { openAiQuirks } from "../../../src/provider/protocols/OpenAiQuirks.ts"
@@ -212,7 +212,7 @@ const deltasOf = (content: ReadonlyArray<Part>, size: number): ReadonlyArray<Del
 /** What the door's stream means to a reader of the protocol. */
 const streamed = (content: ReadonlyArray<Part>, size: number) => {
   const encoder = door.encoder(facts, {})
-  const parts = collector()
+  const parts = new Collector()
   const deltas = deltasOf(content, size)
   for (const delta of deltas) parts.push(delta)
   const events = [...deltas.flatMap((delta) => encoder.delta(delta)), ...encoder.end(resultOf(parts.parts()))]

@@ -6,7 +6,7 @@ import { ModelName, ProviderName, RequestId } from "../../../src/domain/Ids.ts"
 import type { AnswerFacts, Json, WireEvent } from "../../../src/http/Door.ts"
 import { openAiResponses as door } from "../../../src/http/openai/OpenAiResponsesWire.ts"
 import type { RunResult } from "../../../src/orchestrate/Run.ts"
-import { collector } from "../../../src/provider/protocols/Collector.ts"
+import { Collector } from "../../../src/provider/protocols/Collector.ts"
 import { openAiResponses as upstream } from "../../../src/provider/protocols/OpenAiResponses.ts"
 import { callOf } from "../../provider/Harness.ts"
 import { ask, usageOf } from "../../support/Doubles.ts"
@@ -163,7 +163,7 @@ describe("OpenAI's Responses API as a door", () => {
 
   it.prop("a stream's items are numbered, opened and closed once, and are the plain answer's", [Schema.Array(DrawnDelta)], ([drawn]) => {
     const deltas = deltasOf(drawn)
-    const parts = collector()
+    const parts = new Collector()
     const encoder = door.encoder(facts, {})
     const wire: Array<WireEvent> = []
     for (const delta of deltas) {
@@ -187,7 +187,7 @@ describe("OpenAI's Responses API as a door", () => {
 
   it.prop("a stream is read by OpenAI's reader as the answer that it was", [Schema.Array(DrawnDelta)], ([drawn]) => {
     const deltas = deltasOf(drawn).filter((delta) => !isEmpty(delta))
-    const parts = collector()
+    const parts = new Collector()
     for (const delta of deltas) parts.push(delta)
     const encoder = door.encoder(facts, {})
     const wire = [...deltas.flatMap((delta) => encoder.delta(delta)), ...encoder.end(resultOf(parts.parts()))]
