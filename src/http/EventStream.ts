@@ -8,6 +8,7 @@ import { Deferred, Effect, Exit, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import type { ServerResponse } from "node:http"
+import { nowMs } from "../domain/Monotonic.ts"
 import { inStage } from "../domain/Stages.ts"
 import type { WireEvent } from "./Door.ts"
 import type { Ending } from "./Recorder.ts"
@@ -48,8 +49,8 @@ class Outlet {
   private full: Deferred.Deferred<void> | undefined
   private waiting = ""
   private waitingBytes = 0
-  /** Since when the reader has taken nothing of what waits or is on its way. */
-  private waitsSince = performance.now()
+  /** When the reader had taken all that was on its way, and more was written. */
+  private wroteAt = nowMs()
   /** Called once all was written; there when the head was. */
   private finish: (() => void) | undefined
   /** The answer comes in chunks, made here: node would write each one in four parts. */
@@ -78,10 +79,7 @@ class Outlet {
   }
 
   push(text: string): void {
-    if (this.waiting === "") {
-      if (!this.response.writableNeedDrain) this.waitsSince = performance.now()
-      inStage("writes", this.flush)
-    }
+    if (this.waiting === "") inStage("writes", this.flush)
     this.waiting += text
     this.waitingBytes += Buffer.byteLength(text)
     if (this.waitingBytes >= mostWaiting) this.full ??= Deferred.makeUnsafe()
@@ -103,7 +101,7 @@ class Outlet {
 
   /** Breaks off where the reader has taken nothing for so long: ending the answer in order would need the reader too. */
   cutWhenStalled(stallMs: number): void {
-    if (!this.isIdle() && performance.now() - this.waitsSince >= stallMs) this.response.destroy()
+    if (this.response.writableNeedDrain && nowMs() - this.wroteAt >= stallMs) this.response.destroy()
   }
 
   private readonly flush = (): void => {
@@ -117,7 +115,7 @@ class Outlet {
     this.full = undefined
     this.waiting = ""
     this.waitingBytes = 0
-    this.waitsSince = performance.now()
+    this.wroteAt = nowMs()
     const text = this.chunked && waiting !== "" ? `${waitingBytes.toString(16)}\r\n${waiting}\r\n` : waiting
     const all = this.chunked && this.state === "ending" ? text + lastChunk : text
     if (this.state === "ending") this.state = "ended"

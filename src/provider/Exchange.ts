@@ -7,6 +7,7 @@ import { Effect } from "effect"
 import type { Transform } from "node:stream"
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib"
 import type { Dispatcher } from "undici"
+import { nowMs } from "../domain/Monotonic.ts"
 import { inStage } from "../domain/Stages.ts"
 import type { Headers } from "./Faults.ts"
 
@@ -31,6 +32,13 @@ export type Broken =
   | { readonly why: "late"; readonly of: "head" | "first_token" | "bytes" | "whole"; readonly patience: Patience }
   | { readonly why: "too_large" }
   | { readonly why: "encoding"; readonly encoding: string }
+
+/** Who takes a body piece by piece. */
+export interface Reader<E> {
+  readonly read: (bytes: Buffer | undefined) => Effect.Effect<void, E>
+  /** Nothing more is wanted. */
+  readonly over: boolean
+}
 
 /** Bytes that may be held for a reader before the upstream is paused. */
 const mostHeld = 128 * 1024
@@ -62,9 +70,9 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   private readonly patience: Patience
   private readonly mostBytes: number
-  private readonly started = performance.now()
+  private readonly started = nowMs()
   private timer: NodeJS.Timeout | undefined
-  private looksAt = Infinity
+  private looksAt = 0
   private controller: Dispatcher.DispatchController | undefined
   private decoder: Transform | undefined
   private chunks: Array<Buffer> = []
@@ -102,28 +110,22 @@ export class Exchange implements Dispatcher.DispatchHandler {
   }
 
   /**
-   * Hands on what arrives, and undefined at the end, until it was `enough`. As long as `receive` answers with the plain `Effect.void`
-   * it waits for nothing, and no step of a fiber is spent on it; while it waits, what arrives is held.
+   * Hands on what arrives, and undefined at the end, until `over`. As long as the reader answers with the plain `Effect.void` it
+   * waits for nothing, and no step of a fiber is spent on it; while it waits, what arrives is held.
    */
-  each<E>(receive: (bytes: Buffer | undefined) => Effect.Effect<void, E>, enough: () => boolean): Effect.Effect<void, Broken | E> {
+  each<E>(reader: Reader<E>): Effect.Effect<void, Broken | E> {
     return Effect.callback((resume) => {
-      const hand = (): void => {
-        if (this.held === 0 && this.broken !== undefined) return resume(Effect.fail(this.broken))
-        const bytes = this.take()
-        const received = receive(bytes)
-        if (bytes === undefined || enough()) return resume(received)
-        if (received !== Effect.void) return resume(Effect.andThen(received, this.each(receive, enough)))
-        this.wait("bytes", handSafely)
-      }
       // Called from undici, which would take a defect for the connection's.
-      const handSafely = (): void => {
+      const wake = (): void => {
         try {
-          hand()
+          const next = this.handTo(reader)
+          if (next === undefined) this.wait("bytes", wake)
+          else resume(next)
         } catch (defect) {
           resume(Effect.die(defect))
         }
       }
-      this.wait("bytes", handSafely)
+      this.wait("bytes", wake)
     })
   }
 
@@ -160,7 +162,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     if (status < 200 || this.state !== "open") return
     this.status = status
     this.headers = headers
-    this.quietSince = performance.now()
+    this.quietSince = nowMs()
     const encoding = String(headers["content-encoding"] ?? "").trim().toLowerCase()
     if (encoding !== "" && encoding !== "identity") this.decode(encoding)
     else if (isSuccess(status) && Number(headers["content-length"] ?? 0) > this.mostBytes) this.fail({ why: "too_large" })
@@ -193,6 +195,15 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   // --- inside
 
+  /** Hands on what is there. Returns how it goes on; undefined: with the next bytes. */
+  private handTo<E>(reader: Reader<E>): Effect.Effect<void, Broken | E> | undefined {
+    if (this.held === 0 && this.broken !== undefined) return Effect.fail(this.broken)
+    const bytes = this.take()
+    const received = reader.read(bytes)
+    if (bytes === undefined || reader.over) return received
+    return received === Effect.void ? undefined : Effect.andThen(received, this.each(reader))
+  }
+
   private until(wants: "head" | "bytes" | "end"): Effect.Effect<void, Broken> {
     return Effect.callback((resume) => this.wait(wants, () => resume(this.broken === undefined ? Effect.void : Effect.fail(this.broken))))
   }
@@ -204,7 +215,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
     this.wants = wants
     // It stopped while nobody waited for the whole.
     if (wants === "end" && this.held >= mostHeld) (this.decoder ?? this.controller)?.resume()
-    this.quietSince = performance.now()
+    this.quietSince = nowMs()
     const { due } = this.patienceEnds()
     if (due < this.looksAt - 1) this.lookAt(due)
     if (this.isThere()) return wake()
@@ -243,7 +254,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
 
   private accept(chunk: Buffer): void {
     if (this.state !== "open" || this.broken !== undefined) return
-    const now = performance.now()
+    const now = nowMs()
     this.quietSince = now
     this.total += chunk.length
     if (now - this.started > this.patience.wholeMs) return this.fail({ why: "late", of: "whole", patience: this.patience })
@@ -300,12 +311,12 @@ export class Exchange implements Dispatcher.DispatchHandler {
   private lookAt(time: number): void {
     clearTimeout(this.timer)
     this.looksAt = time
-    this.timer = setTimeout(() => this.look(), Math.max(1, Math.ceil(time - performance.now())))
+    this.timer = setTimeout(() => this.look(), Math.max(1, time - nowMs()))
   }
 
   private look(): void {
     const { due, of } = this.patienceEnds()
-    const now = performance.now()
+    const now = nowMs()
     if (now < due) return this.lookAt(due)
     if (this.wake !== undefined) return this.fail({ why: "late", of, patience: this.patience })
     // Nobody waits: it is the reader who takes its time.

@@ -1,5 +1,7 @@
 /** Server-sent events from bytes cut anywhere, and what a protocol makes of them. No I/O. */
+import type { Parser } from "effect/encoding/Sse"
 import { makeParser } from "effect/encoding/Sse"
+import { TextDecoder } from "node:util"
 import type { Delta, Frame, StreamEvent } from "../domain/Chat.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { answered } from "./Faults.ts"
@@ -75,12 +77,12 @@ export class EventFeed {
   private readonly mostBytes: number
   private readonly reader: StreamReader
   private readonly frames: string | undefined
-  private readonly decoder = new TextDecoder("utf-8")
-  private readonly parser = makeParser((event) => {
-    if (event._tag === "Event") this.accept(event.event, event.data)
-  }, { maxEventSize: longestLine })
-  /** The parser holds nothing of an event; what begins the body, perhaps with a BOM, is always its own. */
-  private atRest = false
+  private decoder: TextDecoder | undefined
+  /** The decoder holds the beginning of a character. */
+  private cut = false
+  private parser: Parser | undefined
+  /** The parser holds nothing of an event. */
+  private atRest = true
   private made: Array<StreamEvent> = []
   private size = 0
   private ended = false
@@ -97,15 +99,15 @@ export class EventFeed {
   }
 
   /** Takes the next bytes of the body; undefined: it ended in order. */
-  feed(bytes: Uint8Array | undefined): void {
+  feed(bytes: Buffer | undefined): void {
     if (bytes === undefined) {
       this.ended = true
-      this.parser.feed(`${this.decoder.decode()}\n\n`)
+      if (!this.atRest) this.parse(`${this.decoder?.decode() ?? ""}\n\n`)
       if (!this.over && this.error === undefined) this.finish(false)
       return
     }
     this.size += bytes.length
-    if (!this.parse(this.decoder.decode(bytes, { stream: true }))) {
+    if (!this.parse(this.textOf(bytes))) {
       this.error ??= answered("response_too_large", `${this.provider} sent an event of more than ${longestLine} bytes`)
     }
     if (this.size > this.mostBytes && !this.over) {
@@ -120,11 +122,23 @@ export class EventFeed {
     return taken
   }
 
+  private textOf(bytes: Buffer): string {
+    const endsInAscii = (bytes.at(-1) ?? 0) < 0x80
+    // Nothing to remember: what ends so ends with a whole character.
+    if (endsInAscii && !this.cut) return bytes.toString("utf8")
+    this.decoder ??= new TextDecoder("utf-8", { ignoreBOM: true })
+    this.cut = !endsInAscii
+    return this.decoder.decode(bytes, { stream: true })
+  }
+
   /** Says whether all of it was short enough. */
   private parse(text: string): boolean {
     const from = this.atRest ? plainEvents(text, this) : 0
     if (from === text.length) return true
     this.atRest = text.endsWith("\n\n")
+    this.parser ??= makeParser((event) => {
+      if (event._tag === "Event") this.accept(event.event, event.data)
+    }, { maxEventSize: longestLine })
     return this.parser.feed(from === 0 ? text : text.slice(from)) === undefined
   }
 

@@ -9,7 +9,7 @@ import { unmarked, written } from "../domain/JsonSource.ts"
 import { ProviderError } from "../domain/ProviderError.ts"
 import { Settings } from "../Settings.ts"
 import { checkBaseUrl, guardedLookup } from "./EgressGuard.ts"
-import type { Broken, Patience, Sent } from "./Exchange.ts"
+import type { Broken, Patience, Reader, Sent } from "./Exchange.ts"
 import { Exchange, isSuccess } from "./Exchange.ts"
 import type { ErrorDialect, Headers, Phase } from "./Faults.ts"
 import { answered, ofConnection, ofEvent, ofStatus, scrubbed } from "./Faults.ts"
@@ -235,18 +235,6 @@ export class Upstream extends Context.Service<Upstream, {
 
         const json: Endpoint["json"] = (request) => Effect.map(whole(request), ({ value }) => value)
 
-        /** Hands on what the bytes bring. */
-        const readEvents = (exchange: Exchange, feed: EventFeed, receive: Receive): Effect.Effect<void, ProviderError> => {
-          const take = (bytes: Uint8Array | undefined): Effect.Effect<void, ProviderError> => {
-            feed.feed(bytes)
-            if (feed.begun) exchange.hasBegun()
-            const received = forEachEager(feed.take(), receive)
-            return feed.error === undefined ? received : Effect.andThen(received, Effect.fail(feed.error))
-          }
-          return Effect.mapError(exchange.each(take, () => feed.over), (error) =>
-            error instanceof ProviderError ? error : faultOf(error, exchange, "stream"))
-        }
-
         /** The same for an answer whose head is still to come. */
         const readStream = (exchange: Exchange, request: UpstreamRequest, feed: EventFeed, receive: Receive) =>
           Effect.flatMap(Effect.mapError(exchange.head(), (broken) => faultOf(broken, exchange, "stream")), () => {
@@ -258,7 +246,8 @@ export class Upstream extends Context.Service<Upstream, {
               return Effect.flatMap(readWhole(exchange, request), ({ value }) =>
                 Effect.fail(request.errors.read(value) === undefined ? unexpected(card.name) : ofEvent(request.errors, value)))
             }
-            return readEvents(exchange, feed, receive)
+            return Effect.mapError(exchange.each(new EventReader(exchange, feed, receive)), (error) =>
+              error instanceof ProviderError ? error : faultOf(error, exchange, "stream"))
           })
 
         const events: Endpoint["events"] = (request, reader, receive, frames) =>
@@ -278,6 +267,31 @@ export class Upstream extends Context.Service<Upstream, {
       return Upstream.of({ endpoint })
     })
   )
+}
+
+/** Hands on what the bytes bring. */
+class EventReader implements Reader<ProviderError> {
+  private readonly exchange: Exchange
+  private readonly feed: EventFeed
+  private readonly receive: Receive
+
+  constructor(exchange: Exchange, feed: EventFeed, receive: Receive) {
+    this.exchange = exchange
+    this.feed = feed
+    this.receive = receive
+  }
+
+  get over(): boolean {
+    return this.feed.over
+  }
+
+  read(bytes: Buffer | undefined): Effect.Effect<void, ProviderError> {
+    const { feed } = this
+    feed.feed(bytes)
+    if (feed.begun) this.exchange.hasBegun()
+    const received = forEachEager(feed.take(), this.receive)
+    return feed.error === undefined ? received : Effect.andThen(received, Effect.fail(feed.error))
+  }
 }
 
 interface Limits {

@@ -31,7 +31,7 @@ describe("An exchange", () => {
       })
       yield* answer.head()
       let text = ""
-      yield* answer.each((bytes) => Effect.sync(() => void (text += bytes ?? "")), () => false)
+      yield* answer.each({ read: (bytes) => Effect.sync(() => void (text += bytes ?? "")), over: false })
       assert.strictEqual(text, "data: x\n\n")
       answer.close()
       yield* Effect.promise(() => closed.promise).pipe(Effect.timeout("2 seconds"))
@@ -45,12 +45,12 @@ describe("An exchange", () => {
       })
       yield* answer.head()
       const received: Array<string> = []
-      const receive = (bytes: Buffer | undefined) => {
+      const read = (bytes: Buffer | undefined) => {
         received.push(String(bytes))
         answer.close()
         return Effect.void
       }
-      yield* Effect.timeoutOption(answer.each(receive, () => false), 100)
+      yield* Effect.timeoutOption(answer.each({ read, over: false }), 100)
       assert.deepStrictEqual(received, ["x"])
     }).pipe(Effect.scoped))
 
@@ -59,9 +59,10 @@ describe("An exchange", () => {
       const answer = yield* exchange((_, response) => void response.writeHead(200).write("x"))
       yield* answer.head()
       const boom = new Error("boom")
-      const exit = yield* Effect.exit(answer.each(() => {
+      const read = () => {
         throw boom
-      }, () => false))
+      }
+      const exit = yield* Effect.exit(answer.each({ read, over: false }))
       assert.deepStrictEqual(exit, Exit.die(boom))
       answer.close()
     }).pipe(Effect.scoped))

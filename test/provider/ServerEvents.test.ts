@@ -57,7 +57,7 @@ const streams: ReadonlyArray<readonly [string, Protocol, string]> = [
   ["Gemini", gemini, google]
 ]
 
-const read = (protocol: Protocol, pieces: Iterable<Uint8Array>): { events: ReadonlyArray<StreamEvent>; error: ProviderError | undefined } => {
+const read = (protocol: Protocol, pieces: Iterable<Buffer>): { events: ReadonlyArray<StreamEvent>; error: ProviderError | undefined } => {
   const feed = new EventFeed("p", 1_000_000, protocol.reader(callOf("m"))())
   const events: Array<StreamEvent> = []
   for (const piece of pieces) {
@@ -69,7 +69,7 @@ const read = (protocol: Protocol, pieces: Iterable<Uint8Array>): { events: Reado
   return { events, error: feed.error }
 }
 
-function* cut(bytes: Uint8Array, cuts: ReadonlyArray<number>): Iterable<Uint8Array> {
+function* cut(bytes: Buffer, cuts: ReadonlyArray<number>): Iterable<Buffer> {
   let from = 0
   for (const at of cuts.toSorted((a, b) => a - b)) {
     if (at <= from || at >= bytes.length) continue
@@ -135,6 +135,17 @@ describe("a stream's events", () => {
       for (let at = 0; at < bytes.length; at++) assert.deepStrictEqual(framed(at), whole, `cut at ${at}`)
     })
   }
+
+  it("is the same wherever it is cut where characters are broken", () => {
+    const [, protocol] = streams[0] ?? assert.fail()
+    for (const broken of [[0xff], [0xe2, 0x82], [0xf0, 0x9f, 0x91], [0x80, 0x80]]) {
+      const [before = "", after = ""] = openAi.split("Grüße ")
+      const bytes = Buffer.concat([Buffer.from(`${before}Grüße `), Buffer.from(broken), Buffer.from(after)])
+      const whole = read(protocol, [bytes])
+      assert.include(JSON.stringify(whole.events), "Grüße \uFFFD")
+      for (let at = 1; at < bytes.length; at++) assert.deepStrictEqual(read(protocol, [bytes.subarray(0, at), bytes.subarray(at)]), whole, `cut at ${at}`)
+    }
+  })
 
   it("that tell of several choices at once lose none of them, whichever stands first", () => {
     const [, protocol] = streams[0] ?? assert.fail()

@@ -11,23 +11,23 @@ type Building = Part extends infer P ? (P extends Part ? Mutable<P> : never) : n
 /** Joins neighbouring deltas of one kind; a signature closes the thought that it signs. */
 export class Collector {
   private readonly built: Array<Building> = []
+  private last: Building | undefined
   /** By index; there once there is any. */
   private calls: Map<number, Extract<Building, { type: "tool_call" }>> | undefined
 
   push(delta: Delta): void {
-    const last = this.built.at(-1)
+    const { last } = this
     switch (delta.type) {
       case "text":
       case "refusal":
         if (last?.type === delta.type) last.text += delta.text
-        else if (delta.text !== "") this.built.push({ type: delta.type, text: delta.text })
+        else if (delta.text !== "") this.add({ type: delta.type, text: delta.text })
         return
       case "reasoning": {
         const unsigned = last?.type === "reasoning" && last.signature === undefined && last.redacted === undefined
         if (unsigned && delta.redacted === undefined) last.text += delta.text
-        else this.built.push({ type: "reasoning", text: delta.text, ...(delta.redacted === undefined ? {} : { redacted: delta.redacted }) })
-        const current = this.built.at(-1)
-        if (delta.signature !== undefined && current?.type === "reasoning") current.signature = delta.signature
+        else this.add({ type: "reasoning", text: delta.text, ...(delta.redacted === undefined ? {} : { redacted: delta.redacted }) })
+        if (delta.signature !== undefined && this.last?.type === "reasoning") this.last.signature = delta.signature
         return
       }
       case "tool_call": {
@@ -35,7 +35,7 @@ export class Collector {
         if (call === undefined) {
           const made = { type: "tool_call" as const, id: delta.id ?? "", name: delta.name ?? "", arguments: delta.arguments }
           this.calls = (this.calls ?? new Map()).set(delta.index, made)
-          this.built.push(made)
+          this.add(made)
           return
         }
         call.id ||= delta.id ?? ""
@@ -47,6 +47,11 @@ export class Collector {
 
   parts(): ReadonlyArray<Part> {
     return this.built
+  }
+
+  private add(part: Building): void {
+    this.built.push(part)
+    this.last = part
   }
 }
 
