@@ -8,6 +8,7 @@ import { Deferred, Effect, Exit, Stream } from "effect"
 import type { HttpServerRequest } from "effect/http"
 import { HttpServerResponse } from "effect/http"
 import type { ServerResponse } from "node:http"
+import type { Writable } from "node:stream"
 import { nowMs } from "../domain/Monotonic.ts"
 import { inStage } from "../domain/Stages.ts"
 import type { WireEvent } from "./Door.ts"
@@ -42,6 +43,11 @@ const lastChunk = "0\r\n\r\n"
 /** What one client is sent: what was pushed in a turn leaves in one write, and what the reader must take first waits for `drain`. */
 class Outlet {
   private readonly response: ServerResponse
+  /**
+   * Where the body is written: the connection itself, since node's response does much again for each piece. A response that still
+   * waits for its turn on the connection (RFC 9112, 9.3.2) keeps what it is given.
+   */
+  private out: Writable
   private readonly recorder: Recorder | undefined
   /** To be called at the first push; gone after it. */
   private onBegun: (() => void) | undefined
@@ -59,6 +65,7 @@ class Outlet {
 
   constructor(response: ServerResponse, recorder: Recorder | undefined, onBegun: () => void) {
     this.response = response
+    this.out = response
     this.recorder = recorder
     this.onBegun = onBegun
   }
@@ -68,8 +75,13 @@ class Outlet {
     this.finish = finish
     this.chunked = this.response.chunkedEncoding
     this.response.chunkedEncoding = false
-    this.response.on("drain", this.flush)
+    this.out = this.response.socket ?? this.response
+    this.out.on("drain", this.flush)
+    // The head leaves with the first events.
+    this.out.cork()
+    this.response.flushHeaders()
     this.flush()
+    this.out.uncork()
   }
 
   emit(emission: Emission): Effect.Effect<void> {
@@ -96,18 +108,20 @@ class Outlet {
 
   /** Nothing was pushed that the reader has not taken. */
   isIdle(): boolean {
-    return this.waiting === "" && !this.response.writableNeedDrain
+    return this.waiting === "" && !this.out.writableNeedDrain
   }
 
   /** Breaks off where the reader has taken nothing for so long: ending the answer in order would need the reader too. */
   cutWhenStalled(stallMs: number): void {
-    if (this.response.writableNeedDrain && nowMs() - this.wroteAt >= stallMs) this.response.destroy()
+    if (this.out.writableNeedDrain && nowMs() - this.wroteAt >= stallMs) this.response.destroy()
   }
 
   private readonly flush = (): void => {
-    if (this.finish === undefined || this.response.writableNeedDrain) return
+    if (this.finish === undefined || this.out.writableNeedDrain) return
     if (this.waiting !== "" || this.state === "ending") this.write()
-    if (this.state === "ended" && !this.response.writableNeedDrain) this.finish()
+    if (this.state !== "ended" || this.out.writableNeedDrain) return
+    this.out.off("drain", this.flush)
+    this.finish()
   }
 
   private write(): void {
@@ -119,7 +133,7 @@ class Outlet {
     const text = this.chunked && waiting !== "" ? `${waitingBytes.toString(16)}\r\n${waiting}\r\n` : waiting
     const all = this.chunked && this.state === "ending" ? text + lastChunk : text
     if (this.state === "ending") this.state = "ended"
-    if (all !== "") this.response.write(all, waitingBytes === waiting.length ? "latin1" : "utf8")
+    if (all !== "" && this.out.writable) this.out.write(all, waitingBytes === waiting.length ? "latin1" : "utf8")
     // Only now: who waits for room goes on at once, to more events and to the end.
     if (full !== undefined) Deferred.doneUnsafe(full, Exit.void)
   }

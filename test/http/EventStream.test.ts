@@ -43,11 +43,13 @@ describe("EventStream", () => {
 
 type Options = Parameters<typeof EventStream.respond>[0]
 
+const request = (version: string, connection: string) => `GET / ${version}\r\nhost: localhost\r\nconnection: ${connection}\r\n\r\n`
+
 /** Asks for a stream by a socket that reads nothing before it is told to. */
 const asleep = <A>(
   respond: (request: Options["request"]) => ReturnType<typeof EventStream.respond>,
   use: (socket: Socket) => Promise<A>,
-  version = "1.1"
+  asked = request("HTTP/1.1", "close")
 ) => {
   const route = HttpRouter.add("GET", "/", (request) => Effect.orDie(respond(request)))
   const server = HttpRouter.serve(route, { disableLogger: true }).pipe(Layer.provideMerge(NodeHttpServer.layer(createServer, { host: "127.0.0.1", port: 0 })))
@@ -56,7 +58,7 @@ const asleep = <A>(
     return yield* Effect.promise(async () => {
       const socket = connect("port" in address ? address.port : 0, "127.0.0.1").pause()
       socket.on("error", () => {})
-      socket.write(`GET / HTTP/${version}\r\nhost: localhost\r\nconnection: close\r\n\r\n`)
+      socket.write(asked)
       try {
         return await use(socket)
       } finally {
@@ -102,13 +104,36 @@ describe("the bytes of a stream", () => {
       assert.match(head, /\r\ntransfer-encoding: chunked/i)
       const chunks = pieces.map((data) => `${Buffer.byteLength(`data: ${data}\n\n`).toString(16)}\r\ndata: ${data}\n\n\r\n`)
       assert.strictEqual(body, `${chunks.join("")}0\r\n\r\n`)
-      assert.deepStrictEqual(writes.slice(1, pieces.length), chunks.slice(1))
+      assert.match(writes[0] ?? "", /^HTTP\/1\.1 200/)
+      assert.deepStrictEqual(writes.slice(1, 1 + pieces.length), chunks)
+    }))
+
+  it.live("come one after the other where the client asks for the next before it has the first, and leave nothing on the connection", () =>
+    Effect.gen(function*() {
+      const listeners: Array<number> = []
+      let connection: Socket | undefined
+      let asked = 0
+      const respond = (request: Options["request"]) => {
+        connection = NodeHttpServerRequest.toIncomingMessage(request).socket
+        listeners.push(connection.listenerCount("drain"))
+        const nth = asked++
+        // The first is the last to be ready.
+        const produce: Options["produce"] = (emit) =>
+          Effect.as(Effect.andThen(emit({ data: `${nth} begins` }), Effect.andThen(Effect.sleep(nth === 0 ? 50 : 5), emit({ data: `${nth} ends` }))), "whole")
+        return EventStream.respond({ request, heartbeatMs: 60_000, stallMs: 60_000, produce })
+      }
+      const text = yield* asleep(respond, rest, request("HTTP/1.1", "keep-alive").repeat(3) + request("HTTP/1.1", "close"))
+      const told = [...text.matchAll(/^data: (.*)$/gm)].map(([, data]) => data)
+      assert.deepStrictEqual(told, [0, 1, 2, 3].flatMap((nth) => [`${nth} begins`, `${nth} ends`]))
+      assert.strictEqual(text.match(/^HTTP\/1\.1 200/gm)?.length, 4)
+      assert.strictEqual(text.match(/^0$/gm)?.length, 4)
+      assert.strictEqual(connection?.listenerCount("drain"), listeners[0])
     }))
 
   it.live("are the events alone for a client of HTTP/1.0, which knows no chunks", () =>
     Effect.gen(function*() {
       const respond = (request: Options["request"]) => EventStream.respond({ request, heartbeatMs: 60_000, stallMs: 60_000, produce })
-      const { body, head } = parted(yield* asleep(respond, rest, "1.0"))
+      const { body, head } = parted(yield* asleep(respond, rest, request("HTTP/1.0", "close")))
       assert.notMatch(head, /transfer-encoding/i)
       assert.strictEqual(body, pieces.map((data) => `data: ${data}\n\n`).join(""))
     }))
