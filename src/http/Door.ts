@@ -58,7 +58,10 @@ export interface StreamEncoder {
 export interface Door {
   /** Also the name that provider protocols go by, so that equal protocols find each other (`ChatRequest.native`). */
   readonly protocol: string
-  /** Whether an event of the provider's own stream, in this protocol, holds content; the others wait for the first that does. */
+  /**
+   * Whether an event of the provider's own stream, in this protocol, holds content though nothing was understood of it. Those that
+   * hold none wait for the first that does.
+   */
   readonly hasContent: (frame: Frame) => boolean
   /** `body` comes without the `tokenhub` object; `headers` are the client's, names in lower case. */
   readonly decode: (body: Json, headers: HeaderView) => Result.Result<DoorCall, InvalidRequest>

@@ -55,7 +55,7 @@ class Outlet {
   private full: Deferred.Deferred<void> | undefined
   private waiting = ""
   private waitingBytes = 0
-  /** When the reader had taken all that was on its way, and more was written. */
+  /** When the last write left, or could not yet because other answers come before this one. */
   private wroteAt = nowMs()
   /** Called once all was written; there when the head was. */
   private finish: (() => void) | undefined
@@ -91,6 +91,8 @@ class Outlet {
   }
 
   push(text: string): void {
+    // The connection may be another answer's by then.
+    if (this.state !== "open") return
     if (this.waiting === "") inStage("writes", this.flush)
     this.waiting += text
     this.waitingBytes += Buffer.byteLength(text)
@@ -111,9 +113,14 @@ class Outlet {
     return this.waiting === "" && !this.out.writableNeedDrain
   }
 
-  /** Breaks off where the reader has taken nothing for so long: ending the answer in order would need the reader too. */
+  /**
+   * Breaks off where the reader has taken nothing for so long: ending the answer in order would need the reader too. A connection
+   * that its client has half closed takes no more, and does not say that it waits.
+   */
   cutWhenStalled(stallMs: number): void {
-    if (this.out.writableNeedDrain && nowMs() - this.wroteAt >= stallMs) this.response.destroy()
+    if (this.response.socket === null) this.wroteAt = nowMs()
+    const stalled = this.out.writableNeedDrain && nowMs() - this.wroteAt >= stallMs
+    if (stalled || !this.out.writable) this.response.destroy()
   }
 
   private readonly flush = (): void => {
@@ -133,7 +140,8 @@ class Outlet {
     const text = this.chunked && waiting !== "" ? `${waitingBytes.toString(16)}\r\n${waiting}\r\n` : waiting
     const all = this.chunked && this.state === "ending" ? text + lastChunk : text
     if (this.state === "ending") this.state = "ended"
-    if (all !== "" && this.out.writable) this.out.write(all, waitingBytes === waiting.length ? "latin1" : "utf8")
+    if (!this.out.writable) this.response.destroy()
+    else if (all !== "") this.out.write(all, waitingBytes === waiting.length ? "latin1" : "utf8")
     // Only now: who waits for room goes on at once, to more events and to the end.
     if (full !== undefined) Deferred.doneUnsafe(full, Exit.void)
   }

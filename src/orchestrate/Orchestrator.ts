@@ -102,7 +102,7 @@ export class Orchestrator extends Context.Service<Orchestrator, {
 
 /** Where a step's stream goes. */
 class StepSink implements Sink {
-  /** The client has seen a piece of the answer. */
+  /** The client has seen a piece of this step. */
   shown = false
   readonly hasContent: (frame: Frame) => boolean
   private readonly step: string

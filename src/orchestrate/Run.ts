@@ -37,7 +37,7 @@ export interface RunRequest {
   readonly cut?: Cut<RequestError>
   /** The most that the run may cost: a call whose ceiling would pass what is left is not made. */
   readonly maxCost?: NanoDollars
-  /** Whether an event of the provider's own stream holds content; the first one commits the answer. Absent: deltas alone do. */
+  /** Whether an event of the provider's own stream without deltas holds content; the first with any commits the answer. Absent: deltas alone do. */
   readonly hasContent?: (frame: Frame) => boolean
 }
 

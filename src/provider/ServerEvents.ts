@@ -78,11 +78,13 @@ export class EventFeed {
   private readonly reader: StreamReader
   private readonly frames: string | undefined
   private decoder: TextDecoder | undefined
-  /** The decoder holds the beginning of a character. */
+  /** The decoder may hold the beginning of a character. */
   private cut = false
   private parser: Parser | undefined
   /** The parser holds nothing of an event. */
   private atRest = true
+  /** Nothing of the body was read yet: only there is a byte order mark one. */
+  private fresh = true
   private made: Array<StreamEvent> = []
   private size = 0
   private ended = false
@@ -106,6 +108,7 @@ export class EventFeed {
       if (!this.over && this.error === undefined) this.finish(false)
       return
     }
+    if (bytes.length === 0) return
     this.size += bytes.length
     if (!this.parse(this.textOf(bytes))) {
       this.error ??= answered("response_too_large", `${this.provider} sent an event of more than ${longestLine} bytes`)
@@ -134,12 +137,22 @@ export class EventFeed {
   /** Says whether all of it was short enough. */
   private parse(text: string): boolean {
     const from = this.atRest ? plainEvents(text, this) : 0
+    const fresh = this.fresh && from === 0
+    this.fresh &&= text === ""
     if (from === text.length) return true
     this.atRest = text.endsWith("\n\n")
-    this.parser ??= makeParser((event) => {
+    this.parser ??= this.parserFrom(fresh)
+    return this.parser.feed(from === 0 ? text : text.slice(from)) === undefined
+  }
+
+  /** A parser that begins with the body, or later in it. */
+  private parserFrom(fresh: boolean): Parser {
+    const parser = makeParser((event) => {
       if (event._tag === "Event") this.accept(event.event, event.data)
     }, { maxEventSize: longestLine })
-    return this.parser.feed(from === 0 ? text : text.slice(from)) === undefined
+    // An empty line means nothing, but that what follows is not the beginning.
+    if (!fresh) parser.feed("\n")
+    return parser
   }
 
   /** Takes one event: `text` is its data. */

@@ -235,7 +235,7 @@ export class Upstream extends Context.Service<Upstream, {
 
         const json: Endpoint["json"] = (request) => Effect.map(whole(request), ({ value }) => value)
 
-        /** The same for an answer whose head is still to come. */
+        /** Hands on the events of an answer whose head is still to come. */
         const readStream = (exchange: Exchange, request: UpstreamRequest, feed: EventFeed, receive: Receive) =>
           Effect.flatMap(Effect.mapError(exchange.head(), (broken) => faultOf(broken, exchange, "stream")), () => {
             if (!isSuccess(exchange.status)) return Effect.asVoid(readWhole(exchange, request))

@@ -146,6 +146,22 @@ describe("the bytes of a stream", () => {
     }))
 })
 
+describe("a reader that takes all", () => {
+  it.live("is not cut where an answer waits for the one before it on the connection", () =>
+    Effect.gen(function*() {
+      let asked = 0
+      const respond = (request: Options["request"]) => {
+        const produce: Options["produce"] = asked++ === 0
+          ? () => Effect.as(Effect.sleep(800), "whole")
+          : (emit) => Effect.as(Effect.forEach([1, 2, 3, 4], () => emit({ data: long })), "whole")
+        return EventStream.respond({ request, heartbeatMs: 100, stallMs: 200, produce })
+      }
+      const text = yield* asleep(respond, rest, request("HTTP/1.1", "keep-alive") + request("HTTP/1.1", "close"))
+      assert.strictEqual(text.match(new RegExp(`data: ${long}`, "g"))?.length, 4)
+      assert.strictEqual(text.match(/^0$/gm)?.length, 2)
+    }))
+})
+
 describe("a reader that sleeps", () => {
   for (const [name, tail] of [["a long end", long], ["a short end", ""]] as const) {
     it.live(`gets all events in their order once it reads, ${name} too`, () =>
@@ -172,14 +188,16 @@ describe("a reader that sleeps", () => {
 
   it.live("is cut also where only the last write waits for it", () =>
     Effect.gen(function*() {
+      let ended = false
       const respond = Effect.fnUntraced(function*(request: Options["request"]) {
-        const response = NodeHttpServerRequest.toServerResponse(request)
+        const { socket } = NodeHttpServerRequest.toIncomingMessage(request)
         const produce: Options["produce"] = (emit) =>
           Effect.gen(function*() {
-            while (!response.writableNeedDrain) {
+            while (!socket.writableNeedDrain) {
               yield* emit({ data: long })
               yield* Effect.sleep(1)
             }
+            ended = true
             return "whole" as const
           })
         return yield* EventStream.respond({ request, heartbeatMs: 60_000, stallMs: 200, produce })
@@ -188,6 +206,28 @@ describe("a reader that sleeps", () => {
         await new Promise((resolve) => setTimeout(resolve, 1000))
         return rest(socket)
       })
+      assert.isTrue(ended)
       assert.isFalse(text.endsWith("0\r\n\r\n"), "it is no whole answer")
+    }), 20_000)
+
+  it.live("is cut, and its producer ends, where it has said that it will send no more", () =>
+    Effect.gen(function*() {
+      const closed = Promise.withResolvers<void>()
+      const full = Promise.withResolvers<void>()
+      const respond = (request: Options["request"]) => {
+        NodeHttpServerRequest.toIncomingMessage(request).socket.on("close", closed.resolve)
+        const produce: Options["produce"] = (emit) =>
+          Effect.forever(Effect.suspend(() => {
+            const emitted = emit({ data: long })
+            if (emitted !== Effect.void) full.resolve()
+            return Effect.andThen(emitted, Effect.sleep(1))
+          }))
+        return EventStream.respond({ request, heartbeatMs: 60_000, stallMs: 300, produce })
+      }
+      yield* asleep(respond, async (socket) => {
+        await full.promise
+        socket.end()
+        await closed.promise
+      })
     }), 20_000)
 })

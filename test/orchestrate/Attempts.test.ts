@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer } from "effect"
 import { TestClock } from "effect/testing"
+import type { Delta, Frame } from "../../src/domain/Chat.ts"
 import { defaultPolicy } from "../../src/domain/Policy.ts"
 import { StoreUnavailable } from "../../src/domain/RequestError.ts"
 import { RetryBudget } from "../../src/orchestrate/RetryBudget.ts"
@@ -190,16 +191,32 @@ describe("Attempts", () => {
       assert.deepStrictEqual(bench.events.map((event) => event.type), ["step.started", "call.started", "call.started", "step.delta", "step.completed"])
     }))
 
-  it.effect("neither retries nor escalates a stream that broke after its first content, and books what came", () =>
+  const said: Delta = { type: "text", text: "four, and" }
+  const frame = (...deltas: ReadonlyArray<Delta>): Frame => ({ type: "frame", protocol: "p", data: "{}", deltas })
+
+  for (const [name, piece] of [["a delta", said], ["a frame of the provider's own", frame(said)]] as const) {
+    it.effect(`neither retries nor escalates a stream that broke after its first content, ${name}, and books what came`, () =>
+      Effect.gen(function*() {
+        const bench = runBench({ models: [small, large], script: { small: [{ deltas: [piece], last: fault("stream_interrupted") }] } })
+        const error = failed(yield* settle(bench.run({ model: "small", stream: true })))
+        assert.strictEqual(error._tag === "UpstreamFailed" && error.fault, "stream_interrupted")
+        assert.deepStrictEqual(asked(bench.calls), ["small"])
+        assert.deepStrictEqual(bench.ledger.settled.map(({ usage }) => [usage.promptTokens, usage.completionTokens, usage.estimated]), [[100, 3, true]])
+      }))
+  }
+
+  it.effect("notes when the first token came, and of a stream without any that none did", () =>
     Effect.gen(function*() {
       const bench = runBench({
-        models: [small, large],
-        script: { small: [{ deltas: [{ type: "text", text: "four, and" }], last: fault("stream_interrupted") }] }
+        models: [small],
+        script: { small: [said, frame(said), frame()].map((piece) => ({ deltas: [piece], last: completion("4"), lateMs: 1000 })) }
       })
-      const error = failed(yield* settle(bench.run({ model: "small", stream: true })))
-      assert.strictEqual(error._tag === "UpstreamFailed" && error.fault, "stream_interrupted")
-      assert.deepStrictEqual(asked(bench.calls), ["small"])
-      assert.deepStrictEqual(bench.ledger.settled.map(({ usage }) => [usage.promptTokens, usage.completionTokens, usage.estimated]), [[100, 3, true]])
+      for (let call = 0; call < 3; call++) yield* settle(bench.run({ model: "small", stream: true }))
+      assert.deepStrictEqual(bench.ledger.settledAttempts.map(({ durationMs, timeToFirstTokenMs }) => [timeToFirstTokenMs, durationMs]), [
+        [0, 1000],
+        [0, 1000],
+        [undefined, 1000]
+      ])
     }))
 
   it.effect("settles a run whose client left as 499, with its partial usage", () =>

@@ -136,6 +136,17 @@ describe("a stream's events", () => {
     })
   }
 
+  it("is the same wherever it is cut where a byte order mark stands in its midst, whose line means nothing", () => {
+    const [, protocol] = streams[0] ?? assert.fail()
+    const piece = (content: string) => event({ choices: [{ index: 0, delta: { content } }] })
+    const bytes = Buffer.from(`${piece("one")}\uFEFF${piece("two")}${piece("three")}data: [DONE]\n\n`)
+    const whole = read(protocol, [bytes])
+    assert.deepStrictEqual(whole.events.flatMap((item) => (item.type === "text" ? [item.text] : [])), ["one", "three"])
+    for (let at = 1; at < bytes.length; at++) {
+      assert.deepStrictEqual(read(protocol, [bytes.subarray(0, at), Buffer.alloc(0), bytes.subarray(at)]), whole, `cut at ${at}`)
+    }
+  })
+
   it("is the same wherever it is cut where characters are broken", () => {
     const [, protocol] = streams[0] ?? assert.fail()
     for (const broken of [[0xff], [0xe2, 0x82], [0xf0, 0x9f, 0x91], [0x80, 0x80]]) {
@@ -143,7 +154,7 @@ describe("a stream's events", () => {
       const bytes = Buffer.concat([Buffer.from(`${before}Grüße `), Buffer.from(broken), Buffer.from(after)])
       const whole = read(protocol, [bytes])
       assert.include(JSON.stringify(whole.events), "Grüße \uFFFD")
-      for (let at = 1; at < bytes.length; at++) assert.deepStrictEqual(read(protocol, [bytes.subarray(0, at), bytes.subarray(at)]), whole, `cut at ${at}`)
+      for (let at = 1; at < bytes.length; at++) assert.deepStrictEqual(read(protocol, [bytes.subarray(0, at), Buffer.alloc(0), bytes.subarray(at)]), whole, `cut at ${at}`)
     }
   })
 
