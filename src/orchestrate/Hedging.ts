@@ -138,7 +138,7 @@ class Told implements Telling {
   private readonly call: ToldCall
   private announced = false
   private shown = false
-  private held: Array<Frame> = []
+  private readonly held: Array<Frame> = []
 
   constructor(sink: Sink, lane: Lane, call: ToldCall) {
     this.sink = sink
