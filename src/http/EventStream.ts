@@ -183,10 +183,7 @@ export const respond = Effect.fnUntraced(function*<E>(options: {
         ? Effect.void
         : Effect.logError("An event stream broke off by a defect", exit.cause)
     }),
-    Effect.ensuring(Effect.sync(() => {
-      ended = true
-      outlet.end()
-    })),
+    Effect.ensuring(Effect.sync(() => outlet.end())),
     Effect.forkIn(scope)
   )
   if (headers !== undefined) yield* Deferred.await(begun)
